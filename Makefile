@@ -1,0 +1,50 @@
+# Everything runs from a fresh clone: the first target that needs it makes .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+RUNS ?= outputs
+PORT ?= 6006
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-slow lint format bench dashboard clean
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(READY) ## create .venv with the pinned dependencies and this package
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Descent needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+train: $(READY) ## train the default model on digits: make train ARGS="optimizer=adam"
+	$(BIN)/python src/train.py $(ARGS)
+
+test: $(READY) ## the fast tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY) ## the heavier tests
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## let ruff rewrite the files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## speed next to plain PyTorch and plain Lightning
+	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+dashboard: $(READY) ## TensorBoard over outputs/ on localhost
+	$(BIN)/tensorboard --logdir $(RUNS) --host localhost --port $(PORT)
+
+clean: ## remove caches and .venv; runs in outputs/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""`last.ckpt` to continue from, `best.ckpt` for the lowest validation loss.
+
+The best weights are kept in memory and written together with `last.ckpt`, because writing two
+files after every epoch would cost a small model more than the epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+
+from descent.endings import Ending, Reason, RunEnded
+from descent.learner import Learner
+
+
+class Checkpoint(LightningCheckpoint):
+    """Saves now and then, at the end, and when a signal asks the run to stop.
+
+    Each file is written beside its final name and moved there, so that a crash leaves the old one
+    or the new one. Lightning calls this kind of callback after all others.
+
+    Args:
+        run_dir: the run directory; files go to its `checkpoints/`.
+        every_seconds: save when this long has passed since the last time; 0 for every epoch.
+        monitor: metric that decides which weights are best.
+        mode: `min` or `max`.
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        every_seconds: float = 30.0,
+        monitor: str = "val/loss",
+        mode: str = "min",
+    ) -> None:
+        self.dir = Path(run_dir) / "checkpoints"
+        self.every_seconds, self.monitor = every_seconds, monitor
+        self._sign = 1 if mode == "min" else -1
+        self.best: dict[str, Any] | None = None  # weights, step, epoch and metrics
+        self._written = {"best": -1, "last": -1}  # steps that the files on disk are from
+        self._saved_at = time.monotonic()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+        """Make the directory."""
+        if trainer.is_global_zero:
+            self.dir.mkdir(parents=True, exist_ok=True)
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save within an epoch: when a signal came, when it is time, or when the run stops here.
+
+        A run that stops halfway through an epoch is saved now, before the records get the row of
+        that half epoch: continued, it will have the rows of a run that never stopped.
+        """
+        if pl_module.at_epoch_end:
+            return  # its validation and its row come first, then on_train_epoch_end
+        stops = trainer.should_stop or pl_module.stop_signal is not None
+        if stops or (self.every_seconds > 0 and self._due()):
+            self._save_last(trainer, pl_module)
+        self._obey_signal(pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+        """Keep the best weights; save when it is time."""
+        self._keep_if_best(pl_module)
+        if pl_module.steps_in_epoch == 0 and (self._due() or pl_module.stop_signal is not None):
+            self._save_last(trainer, pl_module)
+        self._obey_signal(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+        """Save the end of the run, unless it is saved already."""
+        if self._written["last"] != pl_module.global_step:
+            self._save_last(trainer, pl_module)
+        self._save_best(trainer)
+
+    def _obey_signal(self, learner: Learner) -> None:
+        if learner.stop_signal is not None:
+            figures = {"signal": learner.stop_signal, "step": learner.global_step}
+            raise RunEnded(Ending(Reason.SIGNAL, figures))
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.every_seconds
+
+    def _keep_if_best(self, learner: Learner) -> None:
+        value = learner.measured.get(self.monitor)
+        if value is None or math.isnan(value):
+            return
+        if self.best is None or self._sign * value < self._sign * self.best["value"]:
+            self.best = {
+                "value": value,
+                "step": learner.global_step,
+                "epoch": learner.current_epoch + 1,
+                "metrics": dict(learner.measured),
+                "state_dict": {k: v.detach().clone() for k, v in learner.state_dict().items()},
+            }
+
+    def _save_last(self, trainer: Trainer, learner: Learner) -> None:
+        with learner.clock.paused():
+            self._save_best(trainer)
+            path = self.dir / "last.ckpt"
+            trainer.save_checkpoint(path.with_suffix(".part"), weights_only=False)
+            if trainer.is_global_zero:
+                os.replace(path.with_suffix(".part"), path)
+        self._written["last"], self._saved_at = learner.global_step, time.monotonic()
+
+    def _save_best(self, trainer: Trainer) -> None:
+        if self.best is None or self._written["best"] == self.best["step"]:
+            return
+        if trainer.is_global_zero:
+            path = self.dir / "best.ckpt"
+            torch.save(self.best, path.with_suffix(".part"))
+            os.replace(path.with_suffix(".part"), path)
+        self._written["best"] = self.best["step"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights so far: a resumed run must not lose them."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back."""
+        self.best = state_dict["best"]

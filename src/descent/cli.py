@@ -1,0 +1,156 @@
+"""The front door: from the command line to a checked config, with one sentence for each mistake.
+
+Hydra reports a mistake in several lines and its own words, after importing what it needs. Here
+its exceptions are caught and said as one sentence, and a job's config is checked before its
+directory is made and before torch is imported.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from descent.config import check, flatten
+from descent.errors import UserError, did_you_mean
+from descent.runs import discard
+
+# Words other tools use, and where the thing lives here.
+ALIASES = {
+    "trainer.max_epochs": "stop.epochs",
+    "trainer.max_steps": "stop.steps",
+    "trainer.limit_train_batches": "data.limit",
+    "epochs": "stop.epochs",
+    "max_epochs": "stop.epochs",
+    "steps": "stop.steps",
+    "max_steps": "stop.steps",
+    "batch": "data.batch_size",
+    "learning_rate": "optimizer.lr",
+    "ckpt_path": "resume",
+}
+
+OmegaConf.register_new_resolver(
+    "descent.run_dir", lambda resume, fresh: resume or fresh, replace=True
+)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn a user's mistake into one sentence on stderr and exit code 2.
+
+    Anything else passes through with its traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _fail(sentence)
+
+
+def _fail(sentence: str) -> None:
+    if HydraConfig.initialized():
+        discard(Path(HydraConfig.get().runtime.output_dir))
+    print(f"error: {sentence}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _sentence(error: Exception) -> str | None:
+    text = str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        known = sorted(error.options)
+        return (
+            f"{group}={choice} does not exist{did_you_mean(choice, known) or '.'} "
+            f"conf/{group}/ has {', '.join(known)}."
+        )
+    if isinstance(error, MissingConfigException):
+        return " ".join(text.split())
+    key = re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text)
+    if key:
+        return _unknown(key.group(1).split("@")[0], text)
+    if "mismatched input" in text or "LexerNoViableAlt" in type(error).__name__ or "See https://hydra.cc" in text:
+        return f"An override cannot be read: {text.splitlines()[0].rstrip('.')}."
+    if isinstance(error, HydraException) and type(error).__name__ == "ConfigCompositionException":
+        return " ".join(text.split()[:60])
+    if isinstance(error, OmegaConfBaseException):
+        return f"The config does not fit together: {text.splitlines()[0].rstrip('.')}."
+    return None
+
+
+def _unknown(key: str, text: str) -> str:
+    if "already at" in text:
+        return f"{key} exists already; leave out the '+'."
+    known = known_keys()
+    hint = f"; did you mean '{ALIASES[key]}'?" if key in ALIASES else did_you_mean(key, known)
+    advice = hint or f". To add a new option on purpose, write +{key}=..."
+    return f"There is no option '{key}'{advice}"
+
+
+def known_keys() -> list[str]:
+    """Return every option and group of the default training config, for suggestions."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    conf = Path(__file__).parents[2] / "conf"
+    chosen = [a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()]
+    GlobalHydra.instance().clear()
+    for overrides in (chosen, []):
+        try:
+            with initialize_config_dir(str(conf), version_base="1.3"):
+                cfg = compose("train", overrides=overrides)
+            break
+        except (HydraException, OmegaConfBaseException):
+            continue
+    leaves = [key for key, _ in flatten(OmegaConf.to_container(cfg)) if "_target_" not in key]
+    groups = sorted(p.name for p in conf.iterdir() if p.is_dir())
+    return [*groups, *leaves]
+
+
+class FrontDoor(Callback):
+    """Hydra's hook before a job's directory exists: check the config, then claim the directory."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run; a mistake leaves nothing behind."""
+        with one_sentence():
+            check(_job_config(config))
+            # Lightning starts further ranks of one run by running the command again
+            if config.get("resume") is None and "LOCAL_RANK" not in os.environ:
+                _claim(Path(config.hydra.run.dir))
+
+
+def _job_config(config: DictConfig) -> DictConfig:
+    """Return the config without Hydra's own node, as the job will see it."""
+    job = copy.deepcopy(config)
+    with read_write(job), open_dict(job):
+        del job["hydra"]
+    return job
+
+
+def _claim(directory: Path) -> None:
+    if directory.is_dir() and not any(directory.iterdir()):
+        return
+    try:
+        directory.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(
+            f"{directory} exists already; give another hydra.run.dir, or resume={directory} to "
+            "continue the run in it."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{directory} cannot be made: {error.strerror}; set paths.outputs.") from None

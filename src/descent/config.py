@@ -1,0 +1,233 @@
+"""The config: what each option may hold, and the one way to turn a node into an object.
+
+`check` runs before torch is imported, so that a mistyped option answers at once. `build` is the
+only caller of Hydra's instantiate. Configs read back from a run directory pass `check_targets`
+first, so that a run directory from somebody else cannot call whatever it likes.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from descent.errors import UserError, did_you_mean
+from descent.rules import RULES, Rule
+
+# What a config from disk may instantiate: code of ours, and library code that only computes.
+TRUSTED = (
+    "descent.",
+    "torch.nn.",
+    "torch.optim.",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.trainer.trainer.Trainer",
+    "lightning.pytorch.callbacks.",
+    "lightning.pytorch.loggers.",
+    "lightning.pytorch.profilers.",
+)
+
+
+def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for every leaf of a plain container; lists count as leaves."""
+    if isinstance(node, Mapping) and (node or not prefix):
+        for key, value in node.items():
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as resolved plain containers.
+
+    Raises:
+        UserError: an option that is not set, or an interpolation that cannot be resolved.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]} is not set; give it on the command line: {missing[0]}=...")
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        raise UserError(
+            f"The config cannot be resolved: {str(error).splitlines()[0]}."
+        ) from error
+
+
+def check(cfg: DictConfig) -> None:
+    """Check every option of a training config that has a rule.
+
+    Raises:
+        UserError: the first option that is not set, of the wrong type or out of range.
+    """
+    values = dict(flatten(plain(cfg)))
+    for key, value in values.items():
+        rule = _rule_for(key, values)
+        problem = rule.problem(value) if rule else None
+        if problem:
+            raise UserError(f"{key}={_shown(value)} does not fit: it must be {problem}.")
+    _check_together(values)
+
+
+def _rule_for(key: str, values: Mapping[str, Any]) -> Rule | None:
+    group = key.split(".", 1)[0]
+    target = str(values.get(f"{group}._target_", "descent."))
+    foreign = not target.startswith(("descent.", "torch.optim.", "lightning."))
+    if foreign and key != "optimizer.lr":
+        return None
+    return RULES.get(key)
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    if values.get("stop.epochs") is None and values.get("stop.steps") is None:
+        raise UserError(
+            "Nothing would end this run: give stop.epochs, stop.steps or both a number."
+        )
+    kept = values.get("data.val_fraction", 0) + values.get("data.test_fraction", 0)
+    if kept >= 1:
+        raise UserError(
+            f"data.val_fraction and data.test_fraction add up to {kept:g} and leave no training "
+            "rows; their sum must be below 1."
+        )
+    batch, order = values.get("data.batch_size"), values.get("data.order")
+    if batch == "full" and order == "with_replacement":
+        raise UserError(
+            "data.batch_size=full means every row once, data.order=with_replacement does not; "
+            "give a number for batch_size, or another order."
+        )
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def targets(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, target) for every `_target_` anywhere in a plain container."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            where = f"{prefix}.{key}" if prefix else str(key)
+            if key == "_target_":
+                yield where, str(value)
+            else:
+                yield from targets(value, where)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for i, value in enumerate(node):
+            yield from targets(value, f"{prefix}[{i}]")
+
+
+def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
+    """Refuse a config from disk that names code outside the trusted packages.
+
+    Names are checked first, without importing anything; then the object a name leads to must be
+    defined in a trusted package too, so that `descent.runs.os.system` is no way round.
+
+    Args:
+        node: the config as plain containers.
+        source: where it came from, for the sentence.
+        trust: packages the user adds by hand.
+
+    Raises:
+        UserError: a target that is not trusted, or that does not exist.
+    """
+    allowed = TRUSTED + tuple(f"{name.rstrip('.')}." for name in trust)
+    for where, target in targets(node):
+        if _trusted(target, allowed):
+            found = locate(target, where)
+            defined = f"{inspect.getmodule(found).__name__}.{found.__qualname__}"  # type: ignore[union-attr]
+            if _trusted(defined, allowed):
+                continue
+        raise UserError(
+            f"{source} asks to run '{target}' ({where}), which is not among the trusted packages; "
+            f"if you trust it, add trust=[{target.split('.')[0]}]."
+        )
+
+
+def _trusted(name: str, allowed: Sequence[str]) -> bool:
+    return any(name == a or (a.endswith(".") and name.startswith(a)) for a in allowed)
+
+
+def locate(target: str, where: str) -> Callable[..., Any]:
+    """Return the callable a `_target_` names.
+
+    Raises:
+        UserError: no such module or name.
+    """
+    from hydra.utils import get_object
+
+    try:
+        found = get_object(target)
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{where}={target} cannot be found: {str(cause).splitlines()[0]}.") from error
+    if not callable(found):
+        raise UserError(f"{where}={target} is not something that can be called.")
+    return found
+
+
+def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **given: Any) -> Any:
+    """Turn a node with a `_target_` into the object it describes.
+
+    Args:
+        node: the config node; `_partial_: true` gives a callable that still takes arguments.
+        where: its key in the config, for error sentences.
+        offer: arguments passed only if the target accepts them by name.
+        **given: arguments passed as they are, past Hydra, so lists and objects stay what they are.
+
+    Raises:
+        UserError: an unknown target, an argument it does not take, or one it lacks.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    options = dict(plain(node) if isinstance(node, DictConfig) else node)
+    partial = bool(options.pop("_partial_", False))
+    target = locate(str(options.get("_target_")), f"{where}._target_")
+    parameters = inspect.signature(target).parameters
+    keywords = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    offered = {k: v for k, v in (offer or {}).items() if k in parameters and k not in options}
+    given = {**offered, **given}
+    _check_arguments(target, parameters, options, where, set(given), keywords, partial)
+    try:
+        made: functools.partial[Any] = instantiate(options, _partial_=True, _convert_="all")
+        return functools.partial(made, **given) if partial else made(**given)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+
+
+def _check_arguments(
+    target: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    options: Mapping[str, Any],
+    where: str,
+    given: set[str],
+    keywords: bool,
+    partial: bool,
+) -> None:
+    names = [k for k in options if not (k.startswith("_") and k.endswith("_"))]
+    known = [p.name for p in parameters.values() if p.kind is not p.POSITIONAL_ONLY]
+    unknown = [] if keywords else [k for k in names if k not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known) or f"; it takes {', '.join(known)}."
+        raise UserError(
+            f"{where}.{unknown[0]} is no argument of {options['_target_']}{hint}"
+        )
+    if partial:
+        return
+    lacking = [
+        p.name
+        for p in parameters.values()
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name not in given
+        and p.name not in names
+    ]
+    if lacking and "_args_" not in options:
+        raise UserError(
+            f"{where} lacks '{lacking[0]}', which {options['_target_']} needs: "
+            f"+{where}.{lacking[0]}=..."
+        )

@@ -1,0 +1,1 @@
+"""From a source to batches: each source is one function that returns `Arrays`."""

@@ -1,0 +1,138 @@
+"""The only LightningDataModule: prepared rows as tensors on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from descent.data.arrays import Task
+from descent.data.prepare import Prepared
+from descent.data.scale import CHUNK, Scaler
+from descent.data.windows import MOST_BYTES, Windows
+from descent.shapes import Shaped
+
+# What tensors are held in; mixed precisions cast inside the step, from float32.
+DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
+
+
+class Chunks:
+    """A split in pieces of at most 64 MiB, for evaluation.
+
+    Args:
+        x: [N, F].
+        y: [N, ...].
+    """
+
+    def __init__(self, x: Shaped[Tensor, "N F"], y: Shaped[Tensor, "N ..."]) -> None:
+        self.x, self.y = x, y
+        self.rows = max(1, MOST_BYTES // max(x[:1].nbytes, 1))
+
+    def __len__(self) -> int:
+        return -(-len(self.x) // self.rows)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.x.split(self.rows), self.y.split(self.rows), strict=True)
+
+
+class DataModule(L.LightningDataModule):
+    """Splits as tensors: `tensors["train"]` is (features [N, F], targets [N, ...]).
+
+    Args:
+        prepared: checked and split rows; its arrays are let go once the tensors are made.
+        order: `shuffle`, `sequential` or `with_replacement`.
+        drop_last: leave out a short last batch.
+        window: K, or `auto`.
+        seed: the run's seed, for the order stream.
+        cut: no window crosses a multiple of this many steps; None for no such cuts.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        *,
+        order: str = "shuffle",
+        drop_last: bool = False,
+        window: int | str = "auto",
+        seed: int = 0,
+        cut: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.prepared = prepared
+        self.batch_size = prepared.batch_size
+        self.rows = {name: len(rows) for name, rows in prepared.rows.items()}
+        self._options = {
+            "order": order, "drop_last": drop_last, "steps": window, "seed": seed, "cut": cut,
+        }  # fmt: skip
+        self.tensors: dict[str, tuple[Tensor, Tensor]] = {}
+        self.windows: Windows
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the tensors, once, where the trainer will train."""
+        if self.tensors:
+            return
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        dtype = DTYPES.get(str(self.trainer.precision), torch.float32)
+        for name in self.prepared.rows:
+            self.tensors[name] = split_tensors(self.prepared, name, device, dtype)
+        self.prepared.arrays = None  # type: ignore[assignment]  # held once, by the tensors
+        x, y = self.tensors["train"]
+        self.windows = Windows(x, y, batch_size=self.batch_size, **self._options)  # type: ignore[arg-type]
+
+    def train_dataloader(self) -> Windows:
+        """Return the training windows."""
+        return self.windows
+
+    def val_dataloader(self) -> Chunks | list[Chunks]:
+        """Return the validation rows, or nothing where none are kept."""
+        return self._chunks("val")
+
+    def test_dataloader(self) -> Chunks | list[Chunks]:
+        """Return the test rows, or nothing where none are kept."""
+        return self._chunks("test")
+
+    def _chunks(self, name: str) -> Chunks | list[Chunks]:
+        return Chunks(*self.tensors[name]) if self.rows[name] else []
+
+    def transfer_batch_to_device(self, batch: object, device: object, dataloader_idx: int) -> object:
+        """Return the batch: its tensors are on the device already."""
+        return batch
+
+
+def split_tensors(
+    prepared: Prepared, name: str, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return one split's scaled features [n, F] and encoded targets on the device.
+
+    Targets are int64 [n] for several classes, numbers [n, 1] for two, scaled numbers [n, C] for
+    regression: what the loss of the task takes.
+    """
+    arrays, rows = prepared.arrays, prepared.rows[name]
+    x = scaled_tensor(arrays.features, rows, prepared.scaler, device, dtype)
+    if arrays.task is Task.MULTICLASS:
+        return x, torch.from_numpy(arrays.targets[rows]).to(device)
+    targets = arrays.targets.reshape(arrays.rows, -1)
+    return x, scaled_tensor(targets, rows, prepared.target_scaler, device, dtype)
+
+
+def scaled_tensor(
+    values: Shaped[np.ndarray, "N F"],
+    rows: np.ndarray,
+    scaler: Scaler,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Shaped[Tensor, "n F"]:
+    """Gather, scale and cast rows piece by piece, straight into one tensor on the device."""
+    if len(rows) == len(values) and scaler.is_identity and device.type == "cpu":
+        whole = torch.from_numpy(np.ascontiguousarray(values))
+        if whole.dtype == dtype:
+            return whole
+    out = torch.empty((len(rows), values.shape[1]), dtype=dtype, device=device)
+    for at in range(0, len(rows), CHUNK):
+        piece = scaler.apply(values[rows[at : at + CHUNK]])
+        out[at : at + CHUNK] = torch.from_numpy(piece)
+    return out

@@ -1,0 +1,120 @@
+"""From the `data` config to checked, split and scaled-to-be data; NumPy only, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from descent.config import build
+from descent.data.arrays import Arrays, Column, Task, check_arrays, fingerprint
+from descent.data.scale import Scaler, fit_scaler
+from descent.data.split import split_rows
+from descent.errors import UserError
+
+
+@dataclass
+class Prepared:
+    """Data that are known to be good, with the split and the scalers fitted on its training rows.
+
+    Args:
+        arrays: the source's rows.
+        rows: row numbers of train, val and test.
+        scaler: for features.
+        target_scaler: for regression targets.
+        batch_size: rows per step, `full` resolved.
+    """
+
+    arrays: Arrays
+    rows: Mapping[str, np.ndarray]
+    scaler: Scaler
+    target_scaler: Scaler
+    batch_size: int
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `data.json` keeps: all that is needed to encode new rows as these were."""
+        arrays = self.arrays
+        return {
+            "task": str(arrays.task),
+            "target": arrays.target,
+            "classes": list(arrays.classes),
+            "columns": [
+                {"name": c.name, "categories": c.categories and list(c.categories)}
+                for c in arrays.columns
+            ],
+            "outputs": arrays.outputs,
+            "scaler": self.scaler.to_dict(),
+            "target_scaler": self.target_scaler.to_dict(),
+            "rows": {name: len(rows) for name, rows in self.rows.items()},
+            "fingerprint": fingerprint(arrays),
+        }
+
+
+@dataclass(frozen=True)
+class Description:
+    """`data.json` read back."""
+
+    task: Task
+    target: str
+    classes: tuple[str, ...]
+    columns: tuple[Column, ...]
+    outputs: int
+    scaler: Scaler
+    target_scaler: Scaler
+    rows: Mapping[str, int]
+    fingerprint: str
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Description:
+        """Read `Prepared.describe` back; KeyError or TypeError if it is not one."""
+        columns = tuple(
+            Column(c["name"], None if c["categories"] is None else tuple(c["categories"]))
+            for c in data["columns"]
+        )
+        return cls(
+            task=Task(data["task"]),
+            target=data["target"],
+            classes=tuple(data["classes"]),
+            columns=columns,
+            outputs=int(data["outputs"]),
+            scaler=Scaler.from_dict(data["scaler"]),
+            target_scaler=Scaler.from_dict(data["target_scaler"]),
+            rows=dict(data["rows"]),
+            fingerprint=data["fingerprint"],
+        )
+
+
+def prepare(data: Mapping[str, Any]) -> Prepared:
+    """Read, check and split the data that a `data` config describes.
+
+    Raises:
+        UserError: whatever makes the data unusable, in one sentence.
+    """
+    arrays: Arrays = build(data["source"], "data.source")
+    check_arrays(arrays)
+    rows = split_rows(
+        arrays, data["val_fraction"], data["test_fraction"], data["split_seed"], data["limit"]
+    )
+    train = rows["train"]
+    numbers = arrays.targets.reshape(arrays.rows, -1)
+    target_kind = "none" if arrays.task.is_classification else data["scale_target"]
+    return Prepared(
+        arrays,
+        rows,
+        fit_scaler(data["scale"], arrays.features, train),
+        fit_scaler(target_kind, numbers, train),
+        _batch_size(data["batch_size"], len(train)),
+    )
+
+
+def _batch_size(given: int | str, rows: int) -> int:
+    if given == "full":
+        return rows
+    if int(given) > rows:
+        raise UserError(
+            f"data.batch_size={given} is larger than the {rows} training rows; "
+            "give a smaller number, or data.batch_size=full."
+        )
+    return int(given)

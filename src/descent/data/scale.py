@@ -1,0 +1,74 @@
+"""Scaling: fitted on training rows only, kept with the run, undone for predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from descent.shapes import Float, Int, Shaped
+
+# Rows handled at a time, so that no second copy of a large table is ever made.
+CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """x -> (x - offset) / scale, feature by feature.
+
+    Args:
+        offset: [F] float64.
+        scale: [F] float64, never 0.
+    """
+
+    offset: Float[np.ndarray, " F"]
+    scale: Float[np.ndarray, " F"]
+
+    def apply(self, values: Shaped[np.ndarray, "N F"]) -> Float[np.ndarray, "N F"]:
+        """Return scaled values, float64 [N, F]."""
+        return (values - self.offset) / self.scale
+
+    def undo(self, values: Shaped[np.ndarray, "N F"]) -> Float[np.ndarray, "N F"]:
+        """Return values in the units they had before `apply`."""
+        return values * self.scale + self.offset
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether `apply` changes nothing."""
+        return not self.offset.any() and bool((self.scale == 1).all())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, which JSON keeps to the last bit."""
+        return {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Scaler:
+        """Read `to_dict` back."""
+        return cls(np.array(data["offset"], dtype=float), np.array(data["scale"], dtype=float))
+
+
+def fit_scaler(
+    kind: str, values: Shaped[np.ndarray, "N F"], rows: Int[np.ndarray, " n"]
+) -> Scaler:
+    """Fit a scaler on some rows.
+
+    Args:
+        kind: `standardize` (mean 0, unbiased standard deviation 1), `minmax` (to [0, 1]) or `none`.
+        values: all rows, [N, F].
+        rows: the training rows.
+
+    Features constant over `rows` are shifted but not stretched.
+    """
+    width = values.shape[1]
+    if kind == "none":
+        return Scaler(np.zeros(width), np.ones(width))
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    low = np.min([values[c].min(axis=0) for c in chunks], axis=0).astype(float)
+    high = np.max([values[c].max(axis=0) for c in chunks], axis=0).astype(float)
+    if kind == "minmax":
+        return Scaler(low, np.where(high > low, high - low, 1.0))
+    mean = sum(values[c].sum(axis=0, dtype=float) for c in chunks) / len(rows)
+    squares = sum(np.square(values[c] - mean).sum(axis=0) for c in chunks)
+    std = np.sqrt(squares / max(len(rows) - 1, 1))
+    return Scaler(np.asarray(mean, dtype=float), np.where(high > low, std, 1.0))

@@ -1,0 +1,131 @@
+"""Windows: K consecutive mini-batches handed over in one Lightning call.
+
+The order of an epoch is a pure function of (seed, epoch). A shuffled window is one gather of its
+rows, made when it is used; a sequential one is a view. The data are therefore held once, plus
+one window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from descent.seeds import ORDER, stream_seed
+from descent.shapes import Int, Shaped
+
+MOST_STEPS = 64
+MOST_BYTES = 64 * 2**20
+
+
+class Window:
+    """K batches in a row; their rows are gathered when `batches` is called, not before.
+
+    A plain class, so that Lightning's walks through batches (device, precision) pass it by.
+    """
+
+    __slots__ = ("_rows", "_span", "_x", "_y", "batch_size")
+
+    def __init__(
+        self, x: Tensor, y: Tensor, rows: Tensor | None, span: slice, batch_size: int
+    ) -> None:
+        self._x, self._y, self._rows, self._span = x, y, rows, span
+        self.batch_size = batch_size
+
+    def tensors(self) -> tuple[Shaped[Tensor, "KB F"], Shaped[Tensor, "KB ..."]]:
+        """Return the window's features [K * B, F] and targets [K * B, ...]."""
+        if self._rows is None:
+            return self._x[self._span], self._y[self._span]
+        rows = self._rows[self._span]
+        return self._x.index_select(0, rows), self._y.index_select(0, rows)
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the batches in order, as views into the window."""
+        x, y = self.tensors()
+        return zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+
+
+def window_steps(given: int | str, batch_size: int, row_bytes: int, steps_per_epoch: int) -> int:
+    """Return K: as given, or as large as 64 steps, the epoch and 64 MiB allow."""
+    if given != "auto":
+        return max(1, min(int(given), steps_per_epoch))
+    by_memory = MOST_BYTES // max(batch_size * row_bytes, 1)
+    return max(1, min(MOST_STEPS, steps_per_epoch, by_memory))
+
+
+class Windows:
+    """The training rows, epoch by epoch, in windows of K mini-batches.
+
+    It has no length on purpose: Lightning reads a length once, and an epoch continued halfway has
+    fewer windows than the next.
+
+    Args:
+        x: [N, F] features on the training device.
+        y: [N, ...] targets beside them.
+        batch_size: B, at most N.
+        order: `shuffle`, `sequential` or `with_replacement`.
+        drop_last: leave out a short last batch.
+        steps: K, or `auto`.
+        seed: of the order stream.
+        cut: no window crosses a multiple of this many steps of the run; None for no such cuts.
+    """
+
+    def __init__(
+        self,
+        x: Shaped[Tensor, "N F"],
+        y: Shaped[Tensor, "N ..."],
+        *,
+        batch_size: int,
+        order: str = "shuffle",
+        drop_last: bool = False,
+        steps: int | str = "auto",
+        seed: int = 0,
+        cut: int | None = None,
+    ) -> None:
+        self.x, self.y = x, y
+        self.batch_size, self.order, self.seed, self.cut = batch_size, order, seed, cut
+        rows = len(x)
+        self.steps_per_epoch = rows // batch_size if drop_last else -(-rows // batch_size)
+        self.rows_per_epoch = min(rows, self.steps_per_epoch * batch_size)
+        row_bytes = x[:1].nbytes + y[:1].nbytes
+        self.steps = window_steps(steps, batch_size, row_bytes, self.steps_per_epoch)
+        self.epoch = 0
+        self.done = 0  # steps of this epoch that are behind us, when a run is continued halfway
+
+    def __iter__(self) -> Iterator[Window]:
+        """Yield this epoch's windows, from `done` steps on."""
+        rows, size = self._order(), self.batch_size
+        for first, last in self._bounds():
+            span = slice(first * size, min(last * size, self.rows_per_epoch))
+            yield Window(self.x, self.y, rows, span, size)
+
+    def batch_rows(self, first: int, count: int) -> list[int]:
+        """Return the rows of each of `count` batches from step `first` (from 0) of an epoch."""
+        sizes = [self.batch_size] * count
+        over = (first + count) * self.batch_size - self.rows_per_epoch
+        if over > 0:
+            sizes[-1] -= over
+        return sizes
+
+    def _bounds(self) -> Iterator[tuple[int, int]]:
+        """Yield (first, last + 1) step of each window, counted within the epoch."""
+        first, before = self.done, self.epoch * self.steps_per_epoch
+        while first < self.steps_per_epoch:
+            last = min(first + self.steps, self.steps_per_epoch)
+            if self.cut is not None:
+                last = min(last, first + self.cut - (before + first) % self.cut)
+            yield first, last
+            first = last
+
+    def _order(self) -> Int[Tensor, " N"] | None:
+        """Return this epoch's row numbers, or None where rows are taken as they lie."""
+        rows = len(self.x)
+        if self.order == "sequential" or (self.order == "shuffle" and self.batch_size >= rows):
+            return None
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, ORDER, self.epoch))
+        if self.order == "shuffle":
+            picked = torch.randperm(rows, generator=generator)
+        else:
+            picked = torch.randint(rows, (rows,), generator=generator)
+        return picked.to(self.x.device)

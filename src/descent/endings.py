@@ -1,0 +1,81 @@
+"""How a run can end: every status and reason there is, each with its sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """The word in `result.json` that says what became of a run."""
+
+    RUNNING = "running"
+    OK = "ok"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+class Reason(Enum):
+    """Why a run ended: its status and the sentence told to the user."""
+
+    EPOCHS = (Status.OK, "all {epochs} epochs done")
+    STEPS = (Status.OK, "all {steps} steps done")
+    TARGET = (
+        Status.OK,
+        "full loss {value:.6g} reached the target {target:.6g} at step {step}",
+    )
+    EARLY_STOPPING = (Status.OK, "{monitor} did not improve for {patience} checks in a row")
+    STOPPED = (Status.OK, "a callback asked the trainer to stop at step {step}")
+    NON_FINITE = (
+        Status.DIVERGED,
+        "step loss is {value} at step {step} (epoch {epoch}, lr {lr:g}); try a smaller lr",
+    )
+    LOSS_GREW = (
+        Status.DIVERGED,
+        "full loss {value:.6g} stayed above {factor:g} times its start {start:.6g} for {checks} "
+        "checks, up to step {step} (epoch {epoch}, lr {lr:g}); try a smaller lr",
+    )
+    SIGNAL = (Status.INTERRUPTED, "stopped by {signal} at step {step}")
+    EXCEPTION = (Status.FAILED, "{error}")
+
+    @property
+    def status(self) -> Status:
+        """The status a run gets when it ends for this reason."""
+        return self.value[0]
+
+    @property
+    def template(self) -> str:
+        """The sentence, with its figures still to be filled in."""
+        return self.value[1]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """One run's ending: the reason with its figures."""
+
+    reason: Reason
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """The status this ending gives the run."""
+        return self.reason.status
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, figures filled in."""
+        return self.reason.template.format(**self.figures)
+
+
+class RunEnded(Exception):  # noqa: N818 - a run that ends early is not an error
+    """Unwinds the trainer at once, with no further epoch end or validation.
+
+    Used where going on would record figures of a model that is already lost (divergence) or
+    would make a resumed run differ from an uninterrupted one (signals).
+    """
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.sentence)
+        self.ending = ending

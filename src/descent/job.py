@@ -1,0 +1,113 @@
+"""A job: the checked config of one run with its data, before torch is imported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from descent.config import check, check_targets, plain
+from descent.data.prepare import Prepared, prepare
+from descent.endings import Status
+from descent.errors import UserError
+from descent.runs import LAST, Run
+
+log = logging.getLogger(__name__)
+
+# What may change when a run is continued; everything else would make it another run.
+CHANGEABLE = ("stop.", "trainer.")
+
+
+@dataclass
+class Job:
+    """All that training needs to know.
+
+    Args:
+        config: resolved, plain containers.
+        prepared: data, checked and split.
+        run: where results go.
+        resumed: whether `run` holds the beginning of this run.
+        overrides: what was typed on the command line, to repeat the run by.
+    """
+
+    config: dict[str, Any]
+    prepared: Prepared
+    run: Run
+    resumed: bool = False
+    overrides: tuple[str, ...] = ()
+
+
+def open_job(cfg: DictConfig) -> Job:
+    """Turn Hydra's config into a job.
+
+    Raises:
+        UserError: an option or the data cannot be used, or the run cannot be continued.
+    """
+    hydra = HydraConfig.get()
+    typed = tuple(hydra.overrides.task)
+    if cfg.resume is not None:
+        return _continue(Run(cfg.resume), cfg, typed)
+    check(cfg)
+    config = plain(cfg)
+    for node in (config["data"], config["data"]["source"]):
+        if node.get("path"):  # so that the run can be read from anywhere
+            node["path"] = str(Path(node["path"]).resolve())
+    return Job(config, prepare(config["data"]), _run_here(hydra.runtime.output_dir), False, typed)
+
+
+def _run_here(directory: str) -> Run:
+    """Return the run, named from here where it lies below: shorter to read and to type again."""
+    path = Path(directory)
+    return Run(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
+    config, result = run.config(), run.result()
+    check_targets(config, str(run.path), list(cfg.trust))
+    changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
+    for change in changes:
+        key = change.lstrip("+~").split("=")[0]
+        if not key.startswith(CHANGEABLE):
+            raise UserError(
+                f"A continued run keeps its own config, so {key} cannot be changed; only "
+                "stop.* and trainer.* can. Start a new run for anything else."
+            )
+        OmegaConf.update(made := OmegaConf.create(config), key, OmegaConf.select(cfg, key))
+        config = OmegaConf.to_container(made)  # type: ignore[assignment]
+    config["callbacks"].get("full_loss", {})["target"] = config["stop"]["loss"]
+    check(OmegaConf.create(config))
+    _check_unfinished(run, result, config)
+    prepared = prepare(config["data"])
+    if prepared.describe()["fingerprint"] != run.data().fingerprint:
+        raise UserError(
+            f"The data have changed since {run.path} was begun, so it cannot be continued; "
+            "start a new run."
+        )
+    overrides = tuple(dict.fromkeys([*result.get("overrides", []), *changes]))
+    return Job(config, prepared, run, True, overrides)
+
+
+def _check_unfinished(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    status = result["status"]
+    if status == Status.DIVERGED:
+        raise UserError(
+            f"{run.path} has diverged ({result['reason']}); there is nothing to continue."
+        )
+    if status != Status.OK:
+        return
+    epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
+    room = (epochs is None or result["epoch"] < epochs) and (
+        steps is None or result["step"] < steps
+    )
+    if not room or result.get("stopped_early"):
+        raise UserError(
+            f"{run.path} is finished ({result['reason']}); to go on, give it a larger "
+            "stop.epochs or stop.steps."
+        )
+    if not run.checkpoint_path(LAST).is_file():
+        raise UserError(f"{run.path} kept no checkpoint to continue from.")

@@ -1,0 +1,354 @@
+"""The only LightningModule for one run: model, loss, optimizer, and the window loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+import torchmetrics
+from torch import Tensor, nn
+
+from descent.clock import Clock
+from descent.data.module import Chunks, DataModule
+from descent.data.prepare import Description
+from descent.data.windows import Window
+from descent.endings import Ending
+from descent.losses import Loss, loss_for, metrics_for, penalized, penalty, predictions
+from descent.seeds import NOISE, stream_seed
+from descent.shapes import Float
+from descent.stepping import Clip, DirectStepper, LightningStepper, make_stepper
+
+STATE = "descent"  # our key in a checkpoint
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Weights of the L1 and L2 terms in the training loss."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule: how to make it from an optimizer, and when it steps."""
+
+    make: Callable[[torch.optim.Optimizer], Any]
+    interval: str = "epoch"
+    monitor: str | None = None
+
+
+class Learner(L.LightningModule):
+    """Trains a model window by window.
+
+    Args:
+        model: maps [B, F] to [B, C].
+        data: the task, the outputs and the target's scale.
+        optimizer: makes an optimizer from parameters.
+        schedule: of the learning rate.
+        penalty: added to step, running and full loss; not to validation and test losses.
+        clip: of gradients.
+        max_steps: optimizer steps after which training ends; None for no limit.
+        seed: the run's seed, for the noise stream.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Description,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        schedule: Schedule,
+        *,
+        penalty: Penalty = Penalty(),  # noqa: B008 - frozen
+        clip: Clip = Clip(),  # noqa: B008 - frozen
+        max_steps: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.data = model, data
+        self.loss: Loss = loss_for(data.task)
+        self.penalty, self.clip = penalty, clip
+        self.max_steps = math.inf if max_steps is None else max_steps
+        self.seed = seed
+        self._make_optimizer, self.schedule = optimizer, schedule
+        self._penalized = penalized(model) if penalty != Penalty() else []
+        self.metrics = nn.ModuleDict(
+            {
+                split: nn.ModuleDict(
+                    {
+                        "loss": torchmetrics.MeanMetric(),
+                        **metrics_for(data.task, data.outputs, data.rows[split]),
+                    }
+                )
+                for split in ("val", "test")
+                if data.rows[split]
+            }
+        )
+        self.clock = Clock()
+        self.epochs_done = 0  # whole epochs
+        self.steps_in_epoch = 0  # steps taken since
+        self.grad_norm_every = 0  # measure the gradient norm at every n-th step; 0 for never
+        self.stop_signal: str | None = None  # set by a signal handler, seen between two steps
+        self.ending: Ending | None = None  # set by whoever ends the run early
+        self.measured: dict[str, float] = {}  # values of this moment, by metric name
+        self._restored: dict[str, Any] = {}
+        self._stepper: DirectStepper | LightningStepper
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Names of the validation metrics, loss first; empty without validation rows."""
+        return [f"val/{name}" for name in self.metrics["val"]] if "val" in self.metrics else []
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether all steps of the current epoch are taken, its end still to come."""
+        return self.steps_in_epoch == self._data_module().windows.steps_per_epoch
+
+    @property
+    def lr(self) -> float:
+        """The current learning rate of the first parameter group."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Build the optimizer and its schedule; `interval` tells when we step it by hand."""
+        optimizer = self._make_optimizer(self.model.parameters())
+        schedule = {
+            "scheduler": self.schedule.make(optimizer),
+            "interval": self.schedule.interval,
+            "monitor": self.schedule.monitor,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    # ---- losses
+
+    def objective(self, x: Float[Tensor, "B F"], y: Tensor) -> Float[Tensor, ""]:
+        """Return the mini-batch loss that is minimized, penalties included."""
+        loss = self.loss(self.model(x), y)
+        if self._penalized:
+            loss = loss + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
+        return loss
+
+    def rank_objective(self, x: Float[Tensor, "B F"], y: Tensor) -> Float[Tensor, ""]:
+        """Return this rank's share of the objective: the mean over ranks is the objective.
+
+        Every rank sees the whole batch and takes each world_size-th row of it, so that several
+        devices take the same steps as one.
+        """
+        rank, world = self.global_rank, self.trainer.world_size
+        mine = slice(rank, None, world) if rank < len(x) else slice(0, 1)
+        share = len(x[mine]) * world / len(x) if rank < len(x) else 0.0
+        loss = self.loss(self.model(x[mine]), y[mine]) * share
+        if self._penalized:
+            loss = loss + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
+        return loss
+
+    @torch.no_grad()
+    def full_loss(self) -> float:
+        """Return L(theta): the objective over all training rows at the present weights."""
+        x, y = self._data_module().tensors["train"]
+        training = self.model.training
+        self.model.eval()
+        with self.trainer.precision_plugin.forward_context():
+            terms = [self.loss(self.model(xb), yb).double() * len(xb) for xb, yb in Chunks(x, y)]
+            total = torch.stack(terms).sum() / len(x)
+            if self._penalized:
+                total = total + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
+        self.model.train(training)
+        return float(total)
+
+    # ---- the window loop
+
+    def on_train_start(self) -> None:
+        """Continue, or begin, the streams and the clock."""
+        self._stepper = make_stepper(self.trainer, self, self.clip)
+        restored, self._restored = self._restored, {}
+        if restored:
+            torch.set_rng_state(restored["rng"])
+            if restored["cuda_rng"] is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(restored["cuda_rng"], self.device)
+        else:
+            torch.manual_seed(stream_seed(self.seed, NOISE))
+        self.clock.start()
+
+    def on_train_epoch_start(self) -> None:
+        """Point the windows at this epoch; only the first one after a resume starts halfway."""
+        windows = self._data_module().windows
+        windows.epoch, windows.done = self.current_epoch, self.steps_in_epoch
+        self.measured.clear()
+
+    def training_step(self, window: Window, batch_idx: int) -> dict[str, Any]:
+        """Take the window's optimizer steps.
+
+        Returns:
+            losses [k], rows [k] (of each batch), lrs [k] and grad_norms (step -> norm) of the k
+            steps taken: fewer than K after a signal, at the step limit, or when a loss is not
+            finite, where the report ends with that loss.
+        """
+        stepper, every, first = self._stepper, self.grad_norm_every, self.global_step
+        per_step = self.lr_schedulers() if self.schedule.interval == "step" else None
+        lr, limit = self.lr, self.max_steps - first
+        losses: list[Tensor] = []
+        rows: list[int] = []
+        lrs: list[float] = []
+        norms: dict[int, Tensor] = {}
+        objective = self.objective if self.trainer.world_size == 1 else self.rank_objective
+        for x, y in window.batches():
+            if len(losses) >= limit or self.stop_signal is not None:
+                break
+            step = first + len(losses) + 1
+            measure = every > 0 and step % every == 0
+            stepper.clear()
+            loss = objective(x, y)
+            norm = stepper.step(loss, measure)
+            losses.append(loss.detach())
+            rows.append(len(x))
+            lrs.append(lr)
+            if norm is not None:
+                norms[step] = norm
+            if per_step is not None:
+                per_step.step()  # type: ignore[union-attr]
+                lr = self.lr
+        return self._report(losses, rows, lrs, norms)
+
+    def _report(
+        self, losses: list[Tensor], rows: list[int], lrs: list[float], norms: dict[int, Tensor]
+    ) -> dict[str, Any]:
+        """Count the steps and bring the window's figures to the host, in one transfer."""
+        taken = len(losses)
+        vector = torch.stack(losses) if taken else torch.empty(0)
+        if self.trainer.world_size > 1:
+            vector = self.trainer.strategy.reduce(vector, reduce_op="mean")
+        vector = vector.cpu()
+        lost = (~vector.isfinite()).nonzero()
+        kept = int(lost[0]) + 1 if len(lost) else taken
+        first = self.global_step
+        if self._stepper.counts_steps:
+            first -= taken
+        else:
+            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.total.ready += taken
+            progress.total.completed += taken
+        self.steps_in_epoch += taken
+        if self.global_step >= self.max_steps:
+            self.trainer.should_stop = True
+        return {
+            "first": first,
+            "losses": vector[:kept],
+            "rows": rows[:kept],
+            "lrs": lrs[:kept],
+            "grad_norms": {s: float(n) for s, n in norms.items() if s <= first + kept},
+        }
+
+    def on_train_epoch_end(self) -> None:
+        """Step an epoch schedule, after validation and after the records of this epoch."""
+        if not self.at_epoch_end:
+            return
+        if self.schedule.interval == "epoch":
+            self._step_epoch_schedule()
+        self.epochs_done, self.steps_in_epoch = self.epochs_done + 1, 0
+
+    def _step_epoch_schedule(self) -> None:
+        scheduler = self.lr_schedulers()
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step()  # type: ignore[union-attr]
+            return
+        metrics = self.trainer.callback_metrics
+        if self.schedule.monitor in metrics:
+            scheduler.step(float(metrics[self.schedule.monitor]))  # type: ignore[index]
+
+    # ---- validation and test
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add a piece of the validation rows to its metrics."""
+        self._evaluate("val", *batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Add a piece of the test rows to its metrics."""
+        self._evaluate("test", *batch)
+
+    def _evaluate(self, split: str, x: Float[Tensor, "B F"], y: Tensor) -> None:
+        outputs = self.model(x)
+        metrics = self.metrics[split]
+        metrics["loss"].update(self.loss(outputs, y), weight=len(x))  # type: ignore[index]
+        shown, wanted = predictions(self.data.task, outputs), y
+        if not self.data.task.is_classification:  # in the target's own units
+            shown, wanted = self._unscaled(shown), self._unscaled(wanted)
+        else:
+            wanted = wanted.reshape(-1).long()
+        for name, metric in metrics.items():  # type: ignore[operator]
+            if name != "loss":
+                metric.update(shown, wanted)
+
+    def _unscaled(self, values: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        scaler = self.data.target_scaler
+        scale, offset = values.new_tensor(scaler.scale), values.new_tensor(scaler.offset)
+        return values * scale + offset
+
+    def on_validation_start(self) -> None:
+        """Stop the clock: evaluation is not training."""
+        self.clock.stop()
+
+    def on_validation_end(self) -> None:
+        """Let the clock go on."""
+        if self.trainer.state.fn == "fit":
+            self.clock.start()
+
+    def on_validation_epoch_end(self) -> None:
+        """Hand the validation metrics to callbacks and to the records."""
+        self.measured |= self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Hand the test metrics over."""
+        self.measured |= self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> dict[str, float]:
+        values = {}
+        for name, metric in self.metrics[split].items():  # type: ignore[operator]
+            values[f"{split}/{name}"] = float(metric.compute())
+            metric.reset()
+        self.log_dict(values, logger=False)
+        return values
+
+    # ---- checkpoints: tensors and primitives only
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the streams and the position; tell Lightning only of whole epochs.
+
+        Lightning's own restart in mid-epoch counts its batches, which here are windows and may
+        be cut anywhere. So its loops are told that `epochs_done` epochs are over and nothing else,
+        and the windows skip `steps_in_epoch` steps.
+        """
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        checkpoint[STATE] = {
+            "rng": torch.get_rng_state(),
+            "cuda_rng": cuda,
+            "epochs_done": self.epochs_done,
+            "steps_in_epoch": self.steps_in_epoch,
+            "seconds": self.clock.seconds,
+        }
+        fit = checkpoint["loops"]["fit_loop"]
+        for span in ("total", "current"):
+            fit["epoch_progress"][span] = dict.fromkeys(
+                fit["epoch_progress"][span], self.epochs_done
+            )
+            batches = fit["epoch_loop.batch_progress"]
+            batches[span] = dict.fromkeys(batches[span], 0)
+        batches["is_last_batch"] = False
+        fit["epoch_loop.state_dict"]["_batches_that_stepped"] = 0
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up where `on_save_checkpoint` left off."""
+        self._restored = checkpoint[STATE]
+        self.epochs_done = self._restored["epochs_done"]
+        self.steps_in_epoch = self._restored["steps_in_epoch"]
+        self.clock.seconds = self._restored["seconds"]
+
+    def _data_module(self) -> DataModule:
+        module = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(module, DataModule)
+        return module

@@ -1,0 +1,77 @@
+"""Loss, penalty and metrics by task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+import torchmetrics
+from torch import Tensor, nn
+from torch.nn import functional
+
+from descent.data.arrays import Task
+from descent.shapes import Float, Shaped
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def loss_for(task: Task) -> Loss:
+    """Return the mean loss of a batch: (outputs [B, C], targets) -> scalar.
+
+    Mean squared error for regression, binary cross-entropy on one logit for two classes,
+    cross-entropy on C logits for more.
+    """
+    return {
+        Task.REGRESSION: functional.mse_loss,
+        Task.BINARY: functional.binary_cross_entropy_with_logits,
+        Task.MULTICLASS: functional.cross_entropy,
+    }[task]
+
+
+def penalized(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that penalties act on: weight matrices, not biases or other vectors."""
+    return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
+
+
+def penalty(weights: Iterable[Tensor], l1: float, l2: float) -> Float[Tensor, ""]:
+    """Return l1 * sum |w| + l2 / 2 * sum w^2 as a scalar."""
+    total = torch.zeros(())
+    for w in weights:
+        if l1:
+            total = total.to(w.device) + l1 * w.abs().sum()
+        if l2:
+            total = total.to(w.device) + 0.5 * l2 * w.square().sum()
+    return total
+
+
+def predictions(task: Task, outputs: Float[Tensor, "B C"]) -> Shaped[Tensor, "B ..."]:
+    """Turn outputs into class indices [B], or leave a regression's outputs [B, C] as they are."""
+    if task is Task.REGRESSION:
+        return outputs
+    if task is Task.BINARY:
+        return (outputs[:, 0] > 0).long()
+    return outputs.argmax(dim=1)
+
+
+def metrics_for(task: Task, outputs: int, rows: int) -> dict[str, torchmetrics.Metric]:
+    """Return the metrics of a split by name.
+
+    Args:
+        task: what is predicted.
+        outputs: classes or targets.
+        rows: rows of the split; R^2 needs two.
+    """
+    if task is Task.BINARY:
+        return {"accuracy": torchmetrics.classification.BinaryAccuracy()}
+    if task is Task.MULTICLASS:
+        accuracy = torchmetrics.classification.MulticlassAccuracy(outputs, average="micro")
+        return {"accuracy": accuracy}
+    metrics: dict[str, torchmetrics.Metric] = {
+        "rmse": torchmetrics.MeanSquaredError(squared=False),
+        "mae": torchmetrics.MeanAbsoluteError(),
+    }
+    if rows > 1:
+        metrics["r2"] = torchmetrics.R2Score()
+    return metrics
+
+

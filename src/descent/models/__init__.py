@@ -1,0 +1,1 @@
+"""Plain `nn.Module`s from [B, F] features to [B, C] outputs; they know nothing of Lightning."""

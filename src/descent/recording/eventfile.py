@@ -1,0 +1,164 @@
+"""TensorBoard's event file, with scalars encoded in bulk.
+
+TensorBoard's own writer takes 23-45 us a scalar, most of it a checksum in pure Python; a small
+model's step takes 60 us. All scalars of one tag have the same length here, so a block of them is
+one byte matrix, and its checksums are table look-ups XORed along the rows: well under 1 us each.
+
+Format: a record is length (uint64), masked CRC-32C of the length, data, masked CRC-32C of the
+data; the data are an `Event` protobuf. Source: tensorflow/core/lib/io/record_writer.h and
+tensorflow/core/util/event.proto.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from descent.shapes import Float, Int, Shaped
+
+POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
+STEP_BYTES = 6  # a varint padded to 42 bits, so that all records of a tag have one length
+MOST_STEPS = 2 ** (7 * STEP_BYTES) - 1
+
+
+@cache
+def _byte_table() -> Int[np.ndarray, "256"]:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(POLYNOMIAL), table >> 1)
+    return table
+
+
+@cache
+def _position_tables(length: int) -> tuple[Int[np.ndarray, "length 256"], int]:
+    """Return what each byte value adds to the checksum at each position, and the start's share.
+
+    A CRC is linear over XOR: the checksum of a message is the XOR of what its bytes would give
+    alone, each followed by the zeros that take the place of the bytes after it.
+    """
+    table = _byte_table()
+    rows = [table]
+    for _ in range(length - 1):
+        rows.append(table[rows[-1] & 0xFF] ^ (rows[-1] >> 8))
+    start = np.uint32(0xFFFFFFFF)
+    for _ in range(length):
+        start = table[start & np.uint32(0xFF)] ^ (start >> np.uint32(8))
+    return np.stack(rows[::-1]), int(start) ^ 0xFFFFFFFF
+
+
+def masked_crc32c(data: Shaped[np.ndarray, "n length"]) -> Int[np.ndarray, " n"]:
+    """Return TensorFlow's masked CRC-32C of each row of bytes, uint32 [n]."""
+    tables, start = _position_tables(data.shape[1])
+    parts = tables[np.arange(data.shape[1]), data]
+    crc = np.bitwise_xor.reduce(parts, axis=1) ^ np.uint32(start)
+    return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
+
+
+def framed(data: Shaped[np.ndarray, "n length"]) -> bytes:
+    """Return n records of the same length, ready to append to a file."""
+    count, length = data.shape
+    out = np.empty((count, length + 16), dtype=np.uint8)
+    head = np.array([[length]], dtype="<u8").view(np.uint8)
+    out[:, :8] = head
+    out[:, 8:12] = masked_crc32c(head).astype("<u4").reshape(1, 1).view(np.uint8)
+    out[:, 12:-4] = data
+    out[:, -4:] = masked_crc32c(data).astype("<u4").reshape(-1, 1).view(np.uint8)
+    return out.tobytes()
+
+
+def scalar_records(
+    tag: str,
+    times: Float[np.ndarray, " n"],
+    steps: Int[np.ndarray, " n"],
+    values: Shaped[np.ndarray, " n"],
+) -> bytes:
+    """Return the records of one scalar series.
+
+    Args:
+        tag: the series' name.
+        times: wall times in seconds since the epoch.
+        steps: x-values, whole numbers from 0 up to 2**42 - 1.
+        values: y-values; kept as float32, as TensorBoard does.
+    """
+    value = _field(1, tag.encode()) + b"\x15" + bytes(4)  # Value: tag, simple_value
+    summary = _field(5, _field(1, value))  # Event.summary holding one Summary.value
+    event = b"\x09" + bytes(8) + b"\x10" + bytes(STEP_BYTES) + summary
+    data = np.tile(np.frombuffer(event, dtype=np.uint8), (len(steps), 1))
+    data[:, 1:9] = np.asarray(times, dtype="<f8").reshape(-1, 1).view(np.uint8)
+    shifts = 7 * np.arange(STEP_BYTES)
+    digits = (np.asarray(steps, dtype=np.int64).reshape(-1, 1) >> shifts) & 0x7F
+    digits[:, :-1] |= 0x80
+    data[:, 10 : 10 + STEP_BYTES] = digits
+    data[:, -4:] = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
+    return framed(data)
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    """Return a length-delimited protobuf field."""
+    size, head = len(payload), bytes([number << 3 | 2])
+    while size > 0x7F:
+        head += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return head + bytes([size]) + payload
+
+
+class EventFile:
+    """One run's event file, appended to.
+
+    Args:
+        directory: where it lies; an event file there already is continued.
+        position: bytes to keep of it; what lies behind is cut off.
+    """
+
+    def __init__(self, directory: Path, position: int = 0) -> None:
+        found = sorted(directory.glob("events.out.tfevents.*"))
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
+        self.path = found[0] if found else directory / name
+        self._file = self.path.open("r+b" if found else "w+b")
+        self._file.truncate(position)
+        self._file.seek(position)
+        if position == 0:
+            from tensorboard.compat.proto.event_pb2 import Event
+
+            self._write_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    @property
+    def position(self) -> int:
+        """Bytes written."""
+        return self._file.tell()
+
+    def add_scalars(
+        self,
+        tag: str,
+        times: Float[np.ndarray, " n"],
+        steps: Int[np.ndarray, " n"],
+        values: Shaped[np.ndarray, " n"],
+    ) -> None:
+        """Append a series of scalars."""
+        if len(steps):
+            self._file.write(scalar_records(tag, times, steps, values))
+
+    def add_summaries(self, summaries: Sequence[object]) -> None:
+        """Append summary protobufs, such as hyperparameters or a chart layout."""
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        for summary in summaries:
+            self._write_event(Event(wall_time=time.time(), summary=summary))
+
+    def _write_event(self, event: object) -> None:
+        data = np.frombuffer(event.SerializeToString(), dtype=np.uint8)  # type: ignore[attr-defined]
+        self._file.write(framed(data.reshape(1, -1)))
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()

@@ -1,0 +1,200 @@
+"""What each option may hold: one line an option, in the order of `conf/`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One option's type and range; `problem` says in words what it must be."""
+
+    type: type
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    words: Sequence[Any] = ()  # values allowed beside the type, such as 'full'
+    each: bool = False  # a list whose items follow the rule
+
+    def problem(self, value: Any) -> str | None:
+        """Return what the value must be, in words, or None if it fits."""
+        items = value if self.each and isinstance(value, list) else [value]
+        listed = not self.each or isinstance(value, list) or value in self.words
+        return None if listed and all(self._fits(item) for item in items) else self.words_for()
+
+    def _fits(self, value: Any) -> bool:
+        if any(value is word or (value == word and type(value) is type(word)) for word in self.words):
+            return True
+        if self.type is Choice:
+            return False
+        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not self.type:
+            return False
+        if self.type in (int, float):
+            return math.isfinite(value) and self._in_range(value)
+        return True
+
+    def _in_range(self, value: float) -> bool:
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def words_for(self) -> str:
+        """Return the rule in words: 'a whole number of at least 1, or full'."""
+        noun = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        bounds = [
+            f"{word} {bound:g}"
+            for word, bound in (
+                ("of at least", self.at_least),
+                ("above", self.above),
+                ("at most", self.at_most),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        typed = " ".join([noun[self.type], " and ".join(bounds)]) if self.type in noun else ""
+        shown = ["null" if word is None else str(word) for word in self.words]
+        parts = [part for part in [typed.strip(), *shown] if part]
+        text = " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+        return f"a list, each item {text}" if self.each else text
+
+
+class Choice:
+    """Marks a rule whose words are all there is."""
+
+
+def _int(at_least: int = 1, *words: Any) -> Rule:
+    return Rule(int, at_least=at_least, words=words)
+
+
+def _from_zero(*words: Any) -> Rule:
+    return Rule(float, at_least=0, words=words)
+
+
+def _positive(*words: Any) -> Rule:
+    return Rule(float, above=0, words=words)
+
+
+def _one_of(*words: Any) -> Rule:
+    return Rule(Choice, words=words)
+
+
+BOOL = Rule(bool)
+TEXT = Rule(str)
+NUMBER = Rule(float)
+FRACTION = Rule(float, at_least=0, below=1)
+INIT = _one_of("kaiming", "xavier", "normal", "zeros")
+
+RULES: dict[str, Rule] = {
+    "name": TEXT,
+    "seed": _int(0),
+    "stop.epochs": _int(1, None),
+    "stop.steps": _int(1, None),
+    "stop.loss": Rule(float, words=(None,)),
+    "penalty.l1": _from_zero(),
+    "penalty.l2": _from_zero(),
+    "clip.norm": _positive(None),
+    "clip.value": _positive(None),
+    "picture": BOOL,
+    "test": BOOL,
+    "optimized_metric": TEXT,
+    "resume": Rule(str, words=(None,)),
+    "trust": Rule(str, each=True),
+    # data
+    "data.batch_size": _int(1, "full"),
+    "data.order": _one_of("shuffle", "sequential", "with_replacement"),
+    "data.drop_last": BOOL,
+    "data.val_fraction": FRACTION,
+    "data.test_fraction": FRACTION,
+    "data.split_seed": _int(0),
+    "data.scale": _one_of("standardize", "minmax", "none"),
+    "data.scale_target": _one_of("standardize", "none"),
+    "data.limit": _positive(None),
+    "data.window": _int(1, "auto"),
+    "data.path": TEXT,
+    "data.target": TEXT,
+    "data.features": Rule(str, each=True, words=(None,)),
+    "data.task": _one_of("auto", "regression", "classification"),
+    "data.source.rows": _int(2),
+    "data.source.slope": NUMBER,
+    "data.source.intercept": NUMBER,
+    "data.source.noise": _from_zero(),
+    "data.source.start": NUMBER,
+    "data.source.end": NUMBER,
+    "data.source.seed": _int(0),
+    # model
+    "model.bias": BOOL,
+    "model.init": INIT,
+    "model.hidden": Rule(int, at_least=1, each=True),
+    "model.activation": _one_of("relu", "gelu", "silu", "tanh", "sigmoid", "elu", "leaky_relu"),
+    "model.dropout": FRACTION,
+    # optimizer
+    "optimizer.lr": _positive(),
+    "optimizer.momentum": Rule(float, at_least=0, below=1),
+    "optimizer.dampening": Rule(float, at_least=0, at_most=1),
+    "optimizer.nesterov": BOOL,
+    "optimizer.weight_decay": _from_zero(),
+    "optimizer.lr_decay": _from_zero(),
+    "optimizer.initial_accumulator_value": _from_zero(),
+    "optimizer.eps": _from_zero(),
+    "optimizer.alpha": FRACTION,
+    "optimizer.centered": BOOL,
+    "optimizer.betas": Rule(float, at_least=0, below=1, each=True),
+    # scheduler
+    "scheduler.interval": _one_of("step", "epoch"),
+    "scheduler.monitor": TEXT,
+    "scheduler.factor": Rule(float, above=0, at_most=1),
+    "scheduler.total_iters": _int(0),
+    "scheduler.step_size": _int(1),
+    "scheduler.gamma": _positive(),
+    "scheduler.decay": _from_zero(),
+    "scheduler.T_max": _int(1, "auto"),
+    "scheduler.eta_min": _from_zero(),
+    "scheduler.total": _int(1, "auto"),
+    "scheduler.warmup": Rule(float, at_least=0, at_most=1),
+    "scheduler.final": _from_zero(),
+    "scheduler.patience": _int(0),
+    "scheduler.threshold": _from_zero(),
+    "scheduler.min_lr": _from_zero(),
+    # callbacks
+    "callbacks.recorder.grad_norm_every": _int(0),
+    "callbacks.recorder.points": _int(2),
+    "callbacks.full_loss.every_n_epochs": _int(1),
+    "callbacks.full_loss.every_n_steps": _int(1, None),
+    "callbacks.full_loss.target": Rule(float, words=(None,)),
+    "callbacks.divergence.factor": Rule(float, above=1),
+    "callbacks.divergence.checks": _int(1),
+    "callbacks.checkpoint.every_seconds": _from_zero(),
+    "callbacks.checkpoint.monitor": TEXT,
+    "callbacks.checkpoint.mode": _one_of("min", "max"),
+    "callbacks.progress.every_seconds": _from_zero(),
+    "callbacks.early_stopping.monitor": TEXT,
+    "callbacks.early_stopping.mode": _one_of("min", "max"),
+    "callbacks.early_stopping.patience": _int(1),
+    "callbacks.early_stopping.min_delta": _from_zero(),
+    "callbacks.early_stopping.check_finite": BOOL,
+    # logger, trainer, paths
+    "logger.csv.save_dir": TEXT,
+    "logger.csv.version": TEXT,
+    "trainer.accelerator": TEXT,
+    "trainer.devices": Rule(int, at_least=-1, words=("auto",)),
+    "trainer.strategy": TEXT,
+    "trainer.precision": Rule(str, words=(16, 32, 64)),
+    "trainer.threads": _int(1, "auto"),
+    "trainer.check_val_every_n_epoch": _int(1),
+    "trainer.limit_val_batches": _from_zero(),
+    "trainer.deterministic": Rule(bool, words=("warn",)),
+    "trainer.detect_anomaly": BOOL,
+    "trainer.profiler": Rule(str, words=(None,)),
+    "paths.outputs": TEXT,
+    "paths.run": TEXT,
+    "paths.sweep": TEXT,
+}

@@ -1,0 +1,120 @@
+"""One optimizer step from a loss: directly where nothing else needs to know, else by Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+
+from descent.shapes import Float
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+# Hooks around the backward pass and the update; whoever overrides one expects to be called.
+STEP_HOOKS = (
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_before_zero_grad",
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Gradient clipping: to a 2-norm, by value, both (norm first) or neither."""
+
+    norm: float | None = None
+    value: float | None = None
+
+    def apply(self, parameters: Iterable[Tensor]) -> None:
+        """Clip the gradients in place."""
+        if self.norm is not None:
+            clip_grad_norm_(parameters, self.norm)
+        if self.value is not None:
+            clip_grad_value_(parameters, self.value)
+
+
+class DirectStepper:
+    """Steps the optimizer itself: Lightning's wrapper would cost more than a small model's step."""
+
+    counts_steps = False  # the learner advances Lightning's step counter, once a window
+
+    def __init__(self, optimizer: torch.optim.Optimizer, clip: Clip) -> None:
+        self.optimizer = optimizer
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._clip = clip if clip != Clip() else None
+        # Optimizer.zero_grad wraps this loop in a profiler range that takes longer than the loop
+        plain = type(optimizer).zero_grad is torch.optim.Optimizer.zero_grad
+        self.clear = self._clear if plain else optimizer.zero_grad
+
+    def _clear(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self, loss: Float[Tensor, ""], measure: bool) -> Float[Tensor, ""] | None:
+        """Backpropagate and update; return the gradient's norm before clipping if measured."""
+        loss.backward()
+        norm = grad_norm(self.parameters) if measure else None
+        if self._clip is not None:
+            self._clip.apply(self.parameters)
+        self.optimizer.step()
+        return norm
+
+
+class LightningStepper:
+    """Steps through Lightning: gradient scaling, distributed strategies, other callbacks' hooks."""
+
+    counts_steps = True
+
+    def __init__(self, module: LightningModule, clip: Clip) -> None:
+        self._module, self._clip = module, clip
+        self._wrapped = module.optimizers()
+        self.optimizer: torch.optim.Optimizer = self._wrapped.optimizer  # type: ignore[union-attr]
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+
+    def clear(self) -> None:
+        """Drop the gradients of the step before."""
+        self._wrapped.zero_grad()  # type: ignore[union-attr]
+
+    def step(self, loss: Float[Tensor, ""], measure: bool) -> Float[Tensor, ""] | None:
+        """Backpropagate and update; return the gradient's norm before clipping if measured."""
+        self._module.manual_backward(loss)
+        if self._scaler is not None and (measure or self._clip != Clip()):
+            self._scaler.unscale_(self.optimizer)
+        norm = grad_norm(self.parameters) if measure else None
+        self._clip.apply(self.parameters)
+        self._wrapped.step()  # type: ignore[union-attr]
+        return norm
+
+
+def grad_norm(parameters: Iterable[Tensor]) -> Float[Tensor, ""]:
+    """Return the 2-norm of all gradients together."""
+    return get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def make_stepper(
+    trainer: Trainer, module: LightningModule, clip: Clip
+) -> DirectStepper | LightningStepper:
+    """Choose the direct way unless the strategy, the precision or a callback needs Lightning's."""
+    from lightning.pytorch.core.hooks import ModelHooks
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+
+    def hooked(owner: object, base: type) -> bool:
+        return any(getattr(type(owner), h) is not getattr(base, h) for h in STEP_HOOKS)
+
+    needs_lightning = (
+        type(trainer.strategy) is not SingleDeviceStrategy
+        or getattr(trainer.precision_plugin, "scaler", None) is not None
+        or hooked(module, ModelHooks)
+        or any(hooked(callback, Callback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    )
+    if needs_lightning:
+        return LightningStepper(module, clip)
+    return DirectStepper(trainer.optimizers[0], clip)

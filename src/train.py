@@ -1,0 +1,24 @@
+"""Train one model: `python src/train.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from descent.cli import one_sentence
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    """Run one job; the heavy imports wait until its options and its data are known to be good."""
+    with one_sentence():
+        from descent.job import open_job
+
+        job = open_job(cfg)
+
+        from descent.training import train
+
+        return train(job)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()
