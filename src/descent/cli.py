@@ -103,7 +103,7 @@ def _unknown(key: str, text: str) -> str:
 
 
 def known_keys() -> list[str]:
-    """Return every option and group of the default training config, for suggestions."""
+    """Return every option and group of the command's default config, for suggestions."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -113,7 +113,7 @@ def known_keys() -> list[str]:
     for overrides in (chosen, []):
         try:
             with initialize_config_dir(str(conf), version_base="1.3"):
-                cfg = compose("train", overrides=overrides)
+                cfg = compose(Path(sys.argv[0]).stem, overrides=overrides)
             break
         except (HydraException, OmegaConfBaseException):
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,7 @@ class Learner(L.LightningModule):
     Args:
         model: maps [B, F] to [B, C].
         data: the task, the outputs and the target's scale.
+        rows: how many each split holds; splits with none get no metrics.
         optimizer: makes an optimizer from parameters.
         schedule: of the learning rate.
         penalty: added to step, running and full loss; not to validation and test losses.
@@ -60,6 +61,7 @@ class Learner(L.LightningModule):
         self,
         model: nn.Module,
         data: Description,
+        rows: Mapping[str, int],
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Schedule,
         *,
@@ -82,11 +84,11 @@ class Learner(L.LightningModule):
                 split: nn.ModuleDict(
                     {
                         "loss": torchmetrics.MeanMetric(),
-                        **metrics_for(data.task, data.outputs, data.rows[split]),
+                        **metrics_for(data.task, data.outputs, rows[split]),
                     }
                 )
                 for split in ("val", "test")
-                if data.rows[split]
+                if rows[split]
             }
         )
         self.clock = Clock()
@@ -99,10 +101,9 @@ class Learner(L.LightningModule):
         self._restored: dict[str, Any] = {}
         self._stepper: DirectStepper | LightningStepper
 
-    @property
-    def metric_names(self) -> list[str]:
-        """Names of the validation metrics, loss first; empty without validation rows."""
-        return [f"val/{name}" for name in self.metrics["val"]] if "val" in self.metrics else []
+    def metric_names(self, split: str) -> list[str]:
+        """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
+        return [f"{split}/{n}" for n in self.metrics[split]] if split in self.metrics else []
 
     @property
     def at_epoch_end(self) -> bool:

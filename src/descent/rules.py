@@ -119,7 +119,7 @@ RULES: dict[str, Rule] = {
     "data.scale_target": _one_of("standardize", "none"),
     "data.limit": _positive(None),
     "data.window": _int(1, "auto"),
-    "data.path": TEXT,
+    "data.path": Rule(str, words=(None,)),
     "data.target": TEXT,
     "data.features": Rule(str, each=True, words=(None,)),
     "data.task": _one_of("auto", "regression", "classification"),
@@ -197,4 +197,10 @@ RULES: dict[str, Rule] = {
     "paths.outputs": TEXT,
     "paths.run": TEXT,
     "paths.sweep": TEXT,
+    # eval.yaml
+    "run": TEXT,
+    "checkpoint": _one_of("best", "last"),
+    "predict": Rule(str, words=(None,)),
+    "overwrite": BOOL,
+    "accelerator": TEXT,
 }

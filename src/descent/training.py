@@ -24,7 +24,7 @@ import descent
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.recorder import Recorder
-from descent.config import build
+from descent.config import build, flatten
 from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
@@ -142,9 +142,19 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
 
 
 def build_learner(
-    config: Mapping[str, Any], description: Description, model: nn.Module
+    config: Mapping[str, Any],
+    description: Description,
+    model: nn.Module,
+    rows: Mapping[str, int] | None = None,
 ) -> Learner:
-    """Build the learner; optimizer and schedule are tried out once, on a throw-away parameter."""
+    """Build the learner; optimizer and schedule are tried out once, on a throw-away parameter.
+
+    Args:
+        config: the run's.
+        description: of the run's data.
+        model: built for it.
+        rows: rows by split to be evaluated, where they are not the run's own.
+    """
     optimizer = build(_partial(config["optimizer"]), "optimizer")
     node = dict(config["scheduler"])
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
@@ -167,6 +177,7 @@ def build_learner(
     return Learner(
         model,
         description,
+        rows or description.rows,
         optimizer,
         schedule,
         penalty=Penalty(**config["penalty"]),
@@ -245,6 +256,15 @@ def _trainer(
         raise UserError(f"The trainer refuses its settings: {str(error).splitlines()[0]}") from error
 
 
+def bare_trainer(accelerator: str, precision: str) -> L.Trainer:
+    """Return a trainer that only evaluates: one device, no loggers, no files."""
+    _quiet_lightning()
+    return L.Trainer(
+        accelerator=accelerator, devices=1, precision=precision, logger=False,  # type: ignore[arg-type]
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
 def _quiet_lightning() -> None:
     """Drop Lightning's hints: they are about loaders, devices and logging that we report ourselves."""
     warnings.filterwarnings("ignore", module="lightning.*")
@@ -279,7 +299,21 @@ def _begin(job: Job, learner: Learner, trainer: L.Trainer, began: float) -> dict
         job.run.write_config(job.config)
         job.run.write_data(job.prepared.describe())
         job.run.write_result(result)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(hyperparameters(job.config))
     return result
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that make one run differ from another, by dotted name."""
+    groups = ("data", "model", "optimizer", "scheduler", "penalty", "clip", "stop", "seed")
+    shown: dict[str, Any] = {}
+    for key, value in flatten({group: config[group] for group in groups}):
+        if key.endswith("._target_"):
+            shown[key.removesuffix("._target_")] = value.rsplit(".", 1)[-1]
+        elif value is not None and not key.endswith("._partial_"):
+            shown[key] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return shown
 
 
 def _commit() -> str | None:

@@ -9,10 +9,8 @@ import numpy as np
 # Step losses come per step; everything else per epoch (and at chosen steps).
 STEP_LOSS, GRAD_NORM, LR = "train/step_loss", "grad_norm", "lr"
 RUNNING_LOSS, FULL_LOSS, VAL_LOSS = "train/loss", "train/full_loss", "val/loss"
-AXES = ("by_step", "by_epoch", "by_samples")
 
 STEP_COLUMNS = ("step", "epoch", "samples", "seconds", "loss", "lr", "grad_norm", "full_loss")
-EPOCH_COLUMNS = ("epoch", "step", "samples", "seconds", RUNNING_LOSS, FULL_LOSS)
 
 # Step and epoch losses over each other, in the Custom Scalars tab.
 LAYOUT = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class EventFileLogger(Logger):
         super().__init__()
         self.dir = Path(run_dir)
         self._file: EventFile | None = None
+        self._hyperparams: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -48,17 +49,24 @@ class EventFileLogger(Logger):
     def file(self) -> EventFile:
         """The event file, opened at its first use."""
         if self._file is None:
-            self.open(0)
+            self.open()
         assert self._file is not None
         return self._file
 
-    def open(self, position: int) -> None:
-        """Open the file, keeping its first `position` bytes; a new file gets the chart layout."""
+    def open(self, position: int = 0, finals: Sequence[str] = ()) -> None:
+        """Open the file; a new one gets the chart layout and the hyperparameters.
+
+        Args:
+            position: bytes to keep of a file that is there.
+            finals: the metrics that `log_final` will write, for the HParams tab.
+        """
         self._file = EventFile(self.dir, position)
         if position == 0:
-            from torch.utils.tensorboard.summary import custom_scalars
+            from torch.utils.tensorboard.summary import custom_scalars, hparams
 
-            self._file.add_summaries([custom_scalars(LAYOUT)])
+            metrics = {f"final/{name}": 0.0 for name in finals}
+            experiment, start, _ = hparams(self._hyperparams, metrics)
+            self._file.add_summaries([custom_scalars(LAYOUT), experiment, start])
 
     def log_series(self, series: Series) -> None:
         """Append a series on each of its axes."""
@@ -75,17 +83,9 @@ class EventFileLogger(Logger):
             if name != "epoch":
                 self.log_series(Series(name, now, np.array([value]), x))
 
-    def log_hyperparams(self, params: Mapping[str, Any], names: tuple[str, ...] = ()) -> None:
-        """Fill the HParams tab: the options, and the `final/` metrics it will show.
-
-        Args:
-            params: numbers, booleans and texts by option.
-            names: the metrics whose final values `log_final` will write.
-        """
-        from torch.utils.tensorboard.summary import hparams
-
-        experiment, start, _ = hparams(dict(params), {f"final/{name}": 0.0 for name in names})
-        self.file.add_summaries([experiment, start])
+    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
+        """Keep the options, numbers, booleans and texts, for the HParams tab of a new file."""
+        self._hyperparams = dict(params)
 
     def log_final(self, metrics: Mapping[str, float], step: int) -> None:
         """Write the final metrics where the HParams tab looks for them, and end its session."""

@@ -1,0 +1,235 @@
+"""After a run: its test metrics again, or predictions for new rows, from its directory alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from descent.config import check, check_targets, plain
+from descent.data.arrays import Arrays, Task
+from descent.data.prepare import Description, Prepared, prepare
+from descent.data.table import encode, encode_targets, read_table
+from descent.errors import UserError
+from descent.runs import BEST, LAST, Run
+
+if TYPE_CHECKING:
+    import polars as pl
+    from torch import Tensor
+
+    from descent.learner import Learner
+
+log = logging.getLogger(__name__)
+
+WRITERS = (".csv", ".parquet", ".arrow")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate: a run, the weights, and either its own test rows or a new table.
+
+    Args:
+        run: the run directory.
+        config: the run's config.
+        description: of the run's data.
+        prepared: the data to evaluate; a new table is all `test`.
+        weights: `best` or `last`.
+        table: the new table, if there is one.
+        predict: where its predictions go.
+        accelerator: Lightning's word for the device.
+    """
+
+    run: Run
+    config: dict[str, Any]
+    description: Description
+    prepared: Prepared
+    weights: str
+    table: pl.DataFrame | None
+    predict: Path | None
+    accelerator: str
+
+
+def open_evaluation(cfg: DictConfig) -> Evaluation:
+    """Read and check everything that needs no torch.
+
+    Raises:
+        UserError: the run directory, the table or the output cannot be used.
+    """
+    check(cfg)
+    asked = plain(cfg)
+    run = Run(asked["run"])
+    config, description = run.config(), run.data()
+    check_targets(config, str(run.path), asked["trust"])
+    weights = asked["checkpoint"]
+    if weights == BEST and not run.checkpoint_path(BEST).is_file():
+        log.info("%s has no best.ckpt (no validation rows, or it ended early); using last", run.path)
+        weights = LAST
+    predict = _output(asked["predict"], asked["overwrite"])
+    path = asked["data"]["path"]
+    if path is None and predict is not None:
+        raise UserError("predict=... needs rows to predict for; give data.path=... as well.")
+    table = None if path is None else read_table(path)
+    if table is None:
+        prepared = _own_rows(run, config, description)
+    else:
+        prepared = _new_rows(table, path, description)
+    return Evaluation(
+        run, config, description, prepared, weights, table, predict, asked["accelerator"]
+    )
+
+
+def _output(name: str | None, overwrite: bool) -> Path | None:
+    if name is None:
+        return None
+    path = Path(name)
+    if path.suffix not in WRITERS:
+        raise UserError(f"predict={path} has none of the known suffixes {', '.join(WRITERS)}.")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists already; give another name, or overwrite=true.")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"There is no directory {path.absolute().parent} to write {path.name} in.")
+    return path
+
+
+def _own_rows(run: Run, config: dict[str, Any], description: Description) -> Prepared:
+    prepared = prepare(config["data"])
+    if prepared.describe()["fingerprint"] != description.fingerprint:
+        raise UserError(
+            f"The data have changed since {run.path} was trained, so its metrics cannot be "
+            "repeated; use data.path=... to evaluate on other rows."
+        )
+    if not len(prepared.rows["test"]):
+        raise UserError(
+            f"{run.path} kept no test rows (data.test_fraction=0); give data.path=... to evaluate "
+            "on other rows."
+        )
+    return prepared
+
+
+def _new_rows(table: pl.DataFrame, path: str, description: Description) -> Prepared:
+    if table.height == 0:
+        raise UserError(f"{path} has no rows below its header; there is nothing to predict.")
+    features = encode(table, description.columns, path)
+    targets = np.zeros(table.height, dtype=np.int64 if description.classes else np.float64)
+    if description.target in table.columns and not table[description.target].is_null().any():
+        targets = encode_targets(table[description.target], description.classes, path)
+    everything = np.arange(table.height)
+    return Prepared(
+        Arrays(
+            features, targets, description.task, description.columns, description.target,
+            description.classes,
+        ),
+        {"train": everything[:0], "val": everything[:0], "test": everything},
+        description.scaler,
+        description.target_scaler,
+        batch_size=1,
+    )  # fmt: skip
+
+
+def evaluate(evaluation: Evaluation) -> dict[str, float]:
+    """Test, and predict if asked; print what comes out.
+
+    Returns:
+        The test metrics; empty for new rows without the target.
+    """
+    import torch
+
+    from descent.data.module import DataModule
+    from descent.training import bare_trainer
+
+    run, config = evaluation.run, evaluation.config
+    torch.set_num_threads(int(run.result().get("threads", 1)))
+    trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
+    learner = _restored(evaluation)
+    data = DataModule(evaluation.prepared)
+    table, known = evaluation.table, True
+    if table is not None:
+        target = evaluation.description.target
+        known = target in table.columns and not table[target].is_null().any()
+    metrics: dict[str, float] = {}
+    if known:
+        trainer.test(learner, datamodule=data, verbose=False)
+        metrics = dict(learner.measured)
+        _print_metrics(evaluation, metrics)
+    if evaluation.predict is not None:
+        if not known:  # otherwise the test has made the tensors
+            data.trainer = trainer
+            data.setup()
+        learner.to(trainer.strategy.root_device)
+        outputs = _outputs(learner, data.tensors["test"][0])
+        _write(evaluation, outputs)
+    elif not known:
+        log.info("No column '%s', so no metrics; predict=out.csv writes predictions.", target)
+    return metrics
+
+
+def _restored(evaluation: Evaluation) -> Learner:
+    from descent.training import build_learner, build_model
+
+    state = evaluation.run.checkpoint(evaluation.weights)
+    description = evaluation.description
+    model = build_model(evaluation.config, description)
+    rows = {name: len(rows) for name, rows in evaluation.prepared.rows.items()}
+    learner = build_learner(evaluation.config, description, model, rows)
+    try:
+        learner.load_state_dict(state["state_dict"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        first = str(error).splitlines()[0].rstrip(":")
+        raise UserError(
+            f"checkpoints/{evaluation.weights}.ckpt of {evaluation.run.path} does not fit the "
+            f"run's own model: {first}."
+        ) from None
+    return learner
+
+
+def _outputs(learner: Learner, x: Tensor) -> Tensor:
+    import torch
+
+    from descent.data.module import DTYPES, Chunks
+
+    learner.model.eval()
+    if x.dtype in DTYPES.values():
+        learner.model.to(x.dtype)
+    with torch.no_grad():
+        return torch.cat([learner.model(xb) for xb, _ in Chunks(x, x)]).double().cpu()
+
+
+def _write(evaluation: Evaluation, outputs: Tensor) -> None:
+    """Write the table with the predictions beside it: beside the final name, then moved there."""
+    import polars as pl
+
+    description, table, path = evaluation.description, evaluation.table, evaluation.predict
+    assert table is not None
+    assert path is not None
+    name = f"predicted_{description.target}"
+    if description.task is Task.REGRESSION:
+        columns = {name: description.target_scaler.undo(outputs.numpy())[:, 0]}
+    else:
+        if description.task is Task.BINARY:
+            p = outputs.sigmoid()
+            shares = np.hstack([1 - p.numpy(), p.numpy()])
+        else:
+            shares = outputs.softmax(dim=1).numpy()
+        chosen = shares.argmax(axis=1)
+        columns = {name: np.array(description.classes)[chosen]}
+        columns |= {f"probability_{c}": shares[:, i] for i, c in enumerate(description.classes)}
+    out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
+    part = path.with_name(path.name + ".part")
+    {".csv": out.write_csv, ".parquet": out.write_parquet, ".arrow": out.write_ipc}[path.suffix](part)
+    os.replace(part, path)
+    log.info("%s: %s rows with %s", path, f"{out.height:,}", ", ".join(columns))
+
+
+def _print_metrics(evaluation: Evaluation, metrics: dict[str, float]) -> None:
+    rows = len(evaluation.prepared.rows["test"])
+    log.info("%s weights of %s on %s rows", evaluation.weights, evaluation.run.path, f"{rows:,}")
+    recorded = evaluation.run.result().get("metrics", {}) if evaluation.table is None else {}
+    for name, value in metrics.items():
+        then = recorded.get(name)
+        note = "" if then is None else ", as recorded" if then == value else f", recorded {then!r}"
+        log.info("%-14s %r%s", name, value, note)

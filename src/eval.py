@@ -1,0 +1,20 @@
+"""Repeat a run's test metrics, or predict for new rows: `python src/eval.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from descent.cli import one_sentence
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="eval")
+def main(cfg: DictConfig) -> None:
+    """Read the run directory first; torch is imported when it is known to be good."""
+    with one_sentence():
+        from descent.evaluation import evaluate, open_evaluation
+
+        evaluate(open_evaluation(cfg))
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()
