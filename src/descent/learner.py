@@ -176,11 +176,18 @@ class Learner(L.LightningModule):
             torch.manual_seed(stream_seed(self.seed, NOISE))
         self.clock.start()
 
+    def on_fit_start(self) -> None:
+        """Point the windows at where this run begins, or continues: Lightning fetches early."""
+        self._point_windows()
+
     def on_train_epoch_start(self) -> None:
-        """Point the windows at this epoch; only the first one after a resume starts halfway."""
-        windows = self._data_module().windows
-        windows.epoch, windows.done = self.current_epoch, self.steps_in_epoch
+        """Point the windows at this epoch."""
+        self._point_windows()
         self.measured.clear()
+
+    def _point_windows(self) -> None:
+        windows = self._data_module().windows
+        windows.epoch, windows.done = self.epochs_done, self.steps_in_epoch
 
     def training_step(self, window: Window, batch_idx: int) -> dict[str, Any]:
         """Take the window's optimizer steps.
