@@ -84,7 +84,11 @@ def _sentence(error: Exception) -> str | None:
     key = re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text)
     if key:
         return _unknown(key.group(1).split("@")[0], text)
-    if "mismatched input" in text or "LexerNoViableAlt" in type(error).__name__ or "See https://hydra.cc" in text:
+    if (
+        "mismatched input" in text
+        or "LexerNoViableAlt" in type(error).__name__
+        or "See https://hydra.cc" in text
+    ):
         return f"An override cannot be read: {text.splitlines()[0].rstrip('.')}."
     if isinstance(error, HydraException) and type(error).__name__ == "ConfigCompositionException":
         return " ".join(text.split()[:60])
@@ -108,7 +112,9 @@ def known_keys() -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
 
     conf = Path(__file__).parents[2] / "conf"
-    chosen = [a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()]
+    chosen = [
+        a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()
+    ]
     GlobalHydra.instance().clear()
     for overrides in (chosen, []):
         try:
@@ -153,4 +159,6 @@ def _claim(directory: Path) -> None:
             "continue the run in it."
         ) from None
     except OSError as error:
-        raise UserError(f"{directory} cannot be made: {error.strerror}; set paths.outputs.") from None
+        raise UserError(
+            f"{directory} cannot be made: {error.strerror}; set paths.outputs."
+        ) from None

@@ -52,9 +52,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     try:
         return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
-        raise UserError(
-            f"The config cannot be resolved: {str(error).splitlines()[0]}."
-        ) from error
+        raise UserError(f"The config cannot be resolved: {str(error).splitlines()[0]}.") from error
 
 
 def check(cfg: DictConfig) -> None:
@@ -102,7 +100,9 @@ def _check_together(values: Mapping[str, Any]) -> None:
 
 
 def _shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
+    )
 
 
 def targets(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -162,7 +162,9 @@ def locate(target: str, where: str) -> Callable[..., Any]:
         found = get_object(target)
     except Exception as error:
         cause = error.__cause__ or error
-        raise UserError(f"{where}={target} cannot be found: {str(cause).splitlines()[0]}.") from error
+        raise UserError(
+            f"{where}={target} cannot be found: {str(cause).splitlines()[0]}."
+        ) from error
     if not callable(found):
         raise UserError(f"{where}={target} is not something that can be called.")
     return found
@@ -214,9 +216,7 @@ def _check_arguments(
     unknown = [] if keywords else [k for k in names if k not in known]
     if unknown:
         hint = did_you_mean(unknown[0], known) or f"; it takes {', '.join(known)}."
-        raise UserError(
-            f"{where}.{unknown[0]} is no argument of {options['_target_']}{hint}"
-        )
+        raise UserError(f"{where}.{unknown[0]} is no argument of {options['_target_']}{hint}")
     if partial:
         return
     lacking = [

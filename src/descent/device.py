@@ -24,7 +24,9 @@ def choose_threads(given: int | str, parameters: int, batch_size: int) -> tuple[
     """
     if given != "auto":
         return int(given), "trainer.threads"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     work = parameters * batch_size
     threads = max(1, min(cores, work // WORK_PER_THREAD))
     if threads == 1:

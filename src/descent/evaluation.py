@@ -67,7 +67,9 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     check_targets(config, str(run.path), asked["trust"])
     weights = asked["checkpoint"]
     if weights == BEST and not run.checkpoint_path(BEST).is_file():
-        log.info("%s has no best.ckpt (no validation rows, or it ended early); using last", run.path)
+        log.info(
+            "%s has no best.ckpt (no validation rows, or it ended early); using last", run.path
+        )
         weights = LAST
     predict = _output(asked["predict"], asked["overwrite"])
     path = asked["data"]["path"]
@@ -220,7 +222,9 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
         columns |= {f"probability_{c}": shares[:, i] for i, c in enumerate(description.classes)}
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
     part = path.with_name(path.name + ".part")
-    {".csv": out.write_csv, ".parquet": out.write_parquet, ".arrow": out.write_ipc}[path.suffix](part)
+    {".csv": out.write_csv, ".parquet": out.write_parquet, ".arrow": out.write_ipc}[path.suffix](
+        part
+    )
     os.replace(part, path)
     log.info("%s: %s rows with %s", path, f"{out.height:,}", ", ".join(columns))
 

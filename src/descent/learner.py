@@ -65,7 +65,7 @@ class Learner(L.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Schedule,
         *,
-        penalty: Penalty = Penalty(),  # noqa: B008 - frozen
+        penalty: Penalty = Penalty(),
         clip: Clip = Clip(),  # noqa: B008 - frozen
         max_steps: int | None = None,
         seed: int = 0,

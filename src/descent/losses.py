@@ -73,5 +73,3 @@ def metrics_for(task: Task, outputs: int, rows: int) -> dict[str, torchmetrics.M
     if rows > 1:
         metrics["r2"] = torchmetrics.R2Score()
     return metrics
-
-

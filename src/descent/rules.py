@@ -27,7 +27,9 @@ class Rule:
         return None if listed and all(self._fits(item) for item in items) else self.words_for()
 
     def _fits(self, value: Any) -> bool:
-        if any(value is word or (value == word and type(value) is type(word)) for word in self.words):
+        if any(
+            value is word or (value == word and type(value) is type(word)) for word in self.words
+        ):
             return True
         if self.type is Choice:
             return False

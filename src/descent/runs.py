@@ -92,7 +92,11 @@ class Run:
             UserError: this is no run directory, or its config is damaged.
         """
         if not (self.path / CONFIG).is_file():
-            what = "is not a run directory: it has no" if self.path.is_dir() else "does not exist, so there is no"
+            what = (
+                "is not a run directory: it has no"
+                if self.path.is_dir()
+                else "does not exist, so there is no"
+            )
             raise UserError(
                 f"{self.path} {what} {CONFIG}; give a directory that src/train.py made."
             )

@@ -102,8 +102,8 @@ def make_stepper(
     trainer: Trainer, module: LightningModule, clip: Clip
 ) -> DirectStepper | LightningStepper:
     """Choose the direct way unless the strategy, the precision or a callback needs Lightning's."""
-    from lightning.pytorch.core.hooks import ModelHooks
     from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.core.hooks import ModelHooks
     from lightning.pytorch.strategies import SingleDeviceStrategy
 
     def hooked(owner: object, base: type) -> bool:

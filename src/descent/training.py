@@ -253,7 +253,9 @@ def _trainer(
     try:
         return build(options, "trainer", **given)
     except (MisconfigurationException, ValueError) as error:
-        raise UserError(f"The trainer refuses its settings: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"The trainer refuses its settings: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def bare_trainer(accelerator: str, precision: str) -> L.Trainer:
@@ -327,9 +329,7 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _fit(
-    trainer: L.Trainer, learner: Learner, data: DataModule, run: Run, resumed: bool
-) -> Ending:
+def _fit(trainer: L.Trainer, learner: Learner, data: DataModule, run: Run, resumed: bool) -> Ending:
     last = run.checkpoint_path(LAST)
     start = str(last) if resumed and last.is_file() else None
     with _signals(learner):
@@ -393,9 +393,7 @@ def _best(trainer: L.Trainer) -> dict[str, Any] | None:
     return None
 
 
-def _outcome(
-    ending: Ending, learner: Learner, trainer: L.Trainer, began: float
-) -> dict[str, Any]:
+def _outcome(ending: Ending, learner: Learner, trainer: L.Trainer, began: float) -> dict[str, Any]:
     """Return what is known only after training."""
     recorder = next((c for c in trainer.callbacks if isinstance(c, Recorder)), None)  # type: ignore[attr-defined]
     row = dict(recorder.last_row) if recorder else {}
@@ -435,5 +433,3 @@ def _files(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> di
         note = result["reason"] if result["status"] == Status.DIVERGED else None
         files["picture"] = draw_curves(run.path, title, note)
     return files
-
-

@@ -34,9 +34,7 @@ class Recorder(Callback):
         points: at most about this many points of a series reach the loggers; the tables get all.
     """
 
-    def __init__(
-        self, run_dir: str | Path, grad_norm_every: int = 10, points: int = 10000
-    ) -> None:
+    def __init__(self, run_dir: str | Path, grad_norm_every: int = 10, points: int = 10000) -> None:
         self.dir = Path(run_dir)
         self.grad_norm_every, self.points = grad_norm_every, points
         self.last_row: dict[str, float] = {}  # the latest epoch's figures

@@ -98,7 +98,9 @@ class DataModule(L.LightningDataModule):
     def _chunks(self, name: str) -> Chunks | list[Chunks]:
         return Chunks(*self.tensors[name]) if self.rows[name] else []
 
-    def transfer_batch_to_device(self, batch: object, device: object, dataloader_idx: int) -> object:
+    def transfer_batch_to_device(
+        self, batch: object, device: object, dataloader_idx: int
+    ) -> object:
         """Return the batch: its tensors are on the device already."""
         return batch
 

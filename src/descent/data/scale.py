@@ -48,9 +48,7 @@ class Scaler:
         return cls(np.array(data["offset"], dtype=float), np.array(data["scale"], dtype=float))
 
 
-def fit_scaler(
-    kind: str, values: Shaped[np.ndarray, "N F"], rows: Int[np.ndarray, " n"]
-) -> Scaler:
+def fit_scaler(kind: str, values: Shaped[np.ndarray, "N F"], rows: Int[np.ndarray, " n"]) -> Scaler:
     """Fit a scaler on some rows.
 
     Args:

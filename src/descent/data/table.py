@@ -47,9 +47,7 @@ def table(
         raise UserError(f"{path} has no rows below its header; there is nothing to train on.")
     columns = tuple(_column(frame[name], path) for name in names)
     targets, classes = _targets(frame[target], task, path)
-    kind = (
-        Task.REGRESSION if not classes else Task.BINARY if len(classes) == 2 else Task.MULTICLASS
-    )
+    kind = Task.REGRESSION if not classes else Task.BINARY if len(classes) == 2 else Task.MULTICLASS
     return Arrays(encode(frame, columns, path), targets, kind, columns, target, classes)
 
 
@@ -128,9 +126,7 @@ def encode_targets(
 def _check_column(frame: pl.DataFrame, name: str, path: str | Path) -> None:
     if name not in frame.columns:
         hint = did_you_mean(name, frame.columns) or "."
-        raise UserError(
-            f"{path} has no column '{name}'{hint} It has {_listed(frame.columns)}."
-        )
+        raise UserError(f"{path} has no column '{name}'{hint} It has {_listed(frame.columns)}.")
 
 
 def _listed(names: Sequence[str]) -> str:

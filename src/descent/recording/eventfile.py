@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from descent.shapes import Float, Int, Shaped
+from descent.shapes import Float, Int, Shaped, UInt
 
 POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
 STEP_BYTES = 6  # a varint padded to 42 bits, so that all records of a tag have one length
@@ -28,7 +28,7 @@ MOST_STEPS = 2 ** (7 * STEP_BYTES) - 1
 
 
 @cache
-def _byte_table() -> Int[np.ndarray, "256"]:
+def _byte_table() -> UInt[np.ndarray, 256]:
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ np.uint32(POLYNOMIAL), table >> 1)
@@ -36,7 +36,7 @@ def _byte_table() -> Int[np.ndarray, "256"]:
 
 
 @cache
-def _position_tables(length: int) -> tuple[Int[np.ndarray, "length 256"], int]:
+def _position_tables(length: int) -> tuple[UInt[np.ndarray, "length 256"], int]:
     """Return what each byte value adds to the checksum at each position, and the start's share.
 
     A CRC is linear over XOR: the checksum of a message is the XOR of what its bytes would give
@@ -52,7 +52,7 @@ def _position_tables(length: int) -> tuple[Int[np.ndarray, "length 256"], int]:
     return np.stack(rows[::-1]), int(start) ^ 0xFFFFFFFF
 
 
-def masked_crc32c(data: Shaped[np.ndarray, "n length"]) -> Int[np.ndarray, " n"]:
+def masked_crc32c(data: Shaped[np.ndarray, "n length"]) -> UInt[np.ndarray, " n"]:
     """Return TensorFlow's masked CRC-32C of each row of bytes, uint32 [n]."""
     tables, start = _position_tables(data.shape[1])
     parts = tables[np.arange(data.shape[1]), data]

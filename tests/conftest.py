@@ -1,0 +1,86 @@
+"""Shared fixtures: a run in this process, and a command as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes and types that jaxtyping annotations promise are checked wherever tests run our code.
+install_import_hook(
+    ["descent.data", "descent.models", "descent.losses", "descent.stepping", "descent.recording"],
+    "beartype.beartype",
+)
+
+from hydra import compose, initialize_config_dir  # noqa: E402
+from hydra.core.hydra_config import HydraConfig  # noqa: E402
+from omegaconf import open_dict, read_write  # noqa: E402
+
+import descent.cli  # noqa: E402, F401 - registers the resolvers
+from descent.job import Job, open_job  # noqa: E402
+from descent.runs import Run  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+
+
+@pytest.fixture
+def make_job(tmp_path: Path) -> Callable[..., Job]:
+    """Return a function from command-line overrides to a job, as `python src/train.py` makes it."""
+    made = 0
+
+    def make(*overrides: str) -> Job:
+        nonlocal made
+        made += 1
+        directory = tmp_path / f"run{made}"
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            given = [*overrides, f"hydra.run.dir={directory}"]
+            cfg = compose("train", overrides=given, return_hydra_config=True)
+        with read_write(cfg), open_dict(cfg):
+            cfg.hydra.runtime.output_dir = str(cfg.hydra.run.dir)
+        Path(cfg.hydra.run.dir).mkdir(exist_ok=True)
+        HydraConfig.instance().set_config(cfg)
+        with read_write(cfg), open_dict(cfg):
+            del cfg["hydra"]
+        return open_job(cfg)
+
+    yield make
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def train_run(make_job: Callable[..., Job]) -> Callable[..., Run]:
+    """Return a function that trains in this process and gives back the run directory.
+
+    No picture is drawn unless asked for: it takes longer than the training.
+    """
+    from descent.training import train
+
+    def run(*overrides: str) -> Run:
+        asked = any(o.startswith(("picture=", "resume=")) for o in overrides)
+        job = make_job(*overrides, *([] if asked else ["picture=false"]))
+        train(job)
+        return job.run
+
+    return run
+
+
+@pytest.fixture
+def type_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that types `python src/<script>.py ...` in an empty directory."""
+
+    def run(script: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "src" / f"{script}.py"), *arguments]
+        environment = {**os.environ, "COLUMNS": "100"}
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True,
+            timeout=options.pop("timeout", 120), check=False, **options,
+        )  # fmt: skip
+
+    return run
