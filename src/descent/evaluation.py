@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,10 +221,13 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
         columns |= {f"probability_{c}": shares[:, i] for i, c in enumerate(description.classes)}
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
     part = path.with_name(path.name + ".part")
-    {".csv": out.write_csv, ".parquet": out.write_parquet, ".arrow": out.write_ipc}[path.suffix](
-        part
-    )
-    os.replace(part, path)
+    if path.suffix == ".csv":
+        out.write_csv(part)
+    elif path.suffix == ".parquet":
+        out.write_parquet(part)
+    else:
+        out.write_ipc(part)
+    part.replace(path)
     log.info("%s: %s rows with %s", path, f"{out.height:,}", ", ".join(columns))
 
 

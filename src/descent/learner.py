@@ -79,18 +79,16 @@ class Learner(L.LightningModule):
         self.seed = seed
         self._make_optimizer, self.schedule = optimizer, schedule
         self._penalized = penalized(model) if penalty != Penalty() else []
-        self.metrics = nn.ModuleDict(
-            {
-                split: nn.ModuleDict(
-                    {
-                        "loss": torchmetrics.MeanMetric(),
-                        **metrics_for(data.task, data.outputs, rows[split]),
-                    }
-                )
-                for split in ("val", "test")
-                if rows[split]
+        self.metrics: dict[str, dict[str, torchmetrics.Metric]] = {
+            split: {
+                "loss": torchmetrics.MeanMetric(),
+                **metrics_for(data.task, data.outputs, rows[split]),
             }
-        )
+            for split in ("val", "test")
+            if rows[split]
+        }
+        # registered, so that they move with the module; they add nothing to its state
+        self._metrics = nn.ModuleList(m for split in self.metrics.values() for m in split.values())
         self.clock = Clock()
         self.epochs_done = 0  # whole epochs
         self.steps_in_epoch = 0  # steps taken since
@@ -115,7 +113,7 @@ class Learner(L.LightningModule):
         """The current learning rate of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """Build the optimizer and its schedule; `interval` tells when we step it by hand."""
         optimizer = self._make_optimizer(self.model.parameters())
         schedule = {
@@ -267,7 +265,7 @@ class Learner(L.LightningModule):
             return
         metrics = self.trainer.callback_metrics
         if self.schedule.monitor in metrics:
-            scheduler.step(float(metrics[self.schedule.monitor]))  # type: ignore[index]
+            scheduler.step(float(metrics[self.schedule.monitor]))
 
     # ---- validation and test
 
@@ -282,13 +280,13 @@ class Learner(L.LightningModule):
     def _evaluate(self, split: str, x: Float[Tensor, "B F"], y: Tensor) -> None:
         outputs = self.model(x)
         metrics = self.metrics[split]
-        metrics["loss"].update(self.loss(outputs, y), weight=len(x))  # type: ignore[index]
+        metrics["loss"].update(self.loss(outputs, y), weight=len(x))
         shown, wanted = predictions(self.data.task, outputs), y
         if not self.data.task.is_classification:  # in the target's own units
             shown, wanted = self._unscaled(shown), self._unscaled(wanted)
         else:
             wanted = wanted.reshape(-1).long()
-        for name, metric in metrics.items():  # type: ignore[operator]
+        for name, metric in metrics.items():
             if name != "loss":
                 metric.update(shown, wanted)
 
@@ -316,7 +314,7 @@ class Learner(L.LightningModule):
 
     def _log_metrics(self, split: str) -> dict[str, float]:
         values = {}
-        for name, metric in self.metrics[split].items():  # type: ignore[operator]
+        for name, metric in self.metrics[split].items():
             values[f"{split}/{name}"] = float(metric.compute())
             metric.reset()
         self.log_dict(values, logger=False)

@@ -21,11 +21,12 @@ def loss_for(task: Task) -> Loss:
     Mean squared error for regression, binary cross-entropy on one logit for two classes,
     cross-entropy on C logits for more.
     """
-    return {
+    losses: dict[Task, Loss] = {
         Task.REGRESSION: functional.mse_loss,
         Task.BINARY: functional.binary_cross_entropy_with_logits,
         Task.MULTICLASS: functional.cross_entropy,
-    }[task]
+    }
+    return losses[task]
 
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:

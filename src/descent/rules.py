@@ -33,16 +33,14 @@ class Rule:
             return True
         if self.type is Choice:
             return False
-        if self.type is float and isinstance(value, int) and not isinstance(value, bool):
+        if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
             return False
-        if self.type in (int, float):
-            return math.isfinite(value) and self._in_range(value)
-        return True
+        return not isinstance(value, (int, float)) or self._in_range(value)
 
     def _in_range(self, value: float) -> bool:
-        return (
+        return math.isfinite(value) and (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)

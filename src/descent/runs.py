@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +57,7 @@ class Run:
     def _replace(self, name: str, text: str) -> None:
         part = self.path / f"{name}.part"
         part.write_text(text, encoding="utf-8")
-        os.replace(part, self.path / name)
+        part.replace(self.path / name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

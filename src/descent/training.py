@@ -238,7 +238,7 @@ def _trainer(
         options["limit_val_batches"] = 0
     _quiet_lightning()
     epochs = config["stop"]["epochs"]
-    given = {
+    given: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": loggers or False,
         "max_epochs": -1 if epochs is None else epochs,
@@ -253,9 +253,8 @@ def _trainer(
     try:
         return build(options, "trainer", **given)
     except (MisconfigurationException, ValueError) as error:
-        raise UserError(
-            f"The trainer refuses its settings: {str(error).splitlines()[0]}"
-        ) from error
+        first = str(error).splitlines()[0]
+        raise UserError(f"The trainer refuses its settings: {first}") from error
 
 
 def bare_trainer(accelerator: str, precision: str) -> L.Trainer:
@@ -268,7 +267,7 @@ def bare_trainer(accelerator: str, precision: str) -> L.Trainer:
 
 
 def _quiet_lightning() -> None:
-    """Drop Lightning's hints: they are about loaders, devices and logging that we report ourselves."""
+    """Drop Lightning's hints: what they are about is reported here, or does not exist."""
     warnings.filterwarnings("ignore", module="lightning.*")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -418,8 +417,7 @@ def _outcome(ending: Ending, learner: Learner, trainer: L.Trainer, began: float)
 def _close_loggers(trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, EventFileLogger):
-            numbers = {k: v for k, v in result["metrics"].items()}
-            logger.log_final(numbers, result["step"])
+            logger.log_final(result["metrics"], result["step"])
             logger.close()
 
 

@@ -7,7 +7,6 @@ files after every epoch would cost a small model more than the epoch.
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,7 @@ class Checkpoint(LightningCheckpoint):
             path = self.dir / "last.ckpt"
             trainer.save_checkpoint(path.with_suffix(".part"), weights_only=False)
             if trainer.is_global_zero:
-                os.replace(path.with_suffix(".part"), path)
+                path.with_suffix(".part").replace(path)
         self._written["last"], self._saved_at = learner.global_step, time.monotonic()
 
     def _save_best(self, trainer: Trainer) -> None:
@@ -117,7 +116,7 @@ class Checkpoint(LightningCheckpoint):
         if trainer.is_global_zero:
             path = self.dir / "best.ckpt"
             torch.save(self.best, path.with_suffix(".part"))
-            os.replace(path.with_suffix(".part"), path)
+            path.with_suffix(".part").replace(path)
         self._written["best"] = self.best["step"]
 
     def state_dict(self) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def read_table(path: str | Path) -> pl.DataFrame:
         ".csv": lambda p: pl.read_csv(p, infer_schema_length=None),
         ".tsv": lambda p: pl.read_csv(p, separator="\t", infer_schema_length=None),
         ".parquet": pl.read_parquet,
-        ".arrow": lambda p: pl.read_ipc(p, memory_map=False),
-        ".feather": lambda p: pl.read_ipc(p, memory_map=False),
-        ".ipc": lambda p: pl.read_ipc(p, memory_map=False),
+        ".arrow": lambda p: pl.read_ipc(p),
+        ".feather": lambda p: pl.read_ipc(p),
+        ".ipc": lambda p: pl.read_ipc(p),
     }
     if path.suffix.lower() not in readers:
         raise UserError(f"{path} has none of the known suffixes {', '.join(readers)}.")

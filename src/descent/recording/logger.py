@@ -83,7 +83,7 @@ class EventFileLogger(Logger):
             if name != "epoch":
                 self.log_series(Series(name, now, np.array([value]), x))
 
-    def log_hyperparams(self, params: Mapping[str, Any]) -> None:
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
         """Keep the options, numbers, booleans and texts, for the HParams tab of a new file."""
         self._hyperparams = dict(params)
 

@@ -1,0 +1,70 @@
+"""How much memory training data take: once, plus one window."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from timing import print_table
+
+ROWS, FEATURES = 4_000_000, 32  # 488 MiB of float32
+PROGRAM = f"""
+import sys, resource, tempfile, gc
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+from contenders import *
+from descent.data.arrays import Arrays, Task, numeric
+import descent.data.prepare as prepare_module
+
+def wide():
+    x = np.random.default_rng(0).standard_normal(({ROWS}, {FEATURES}), dtype=np.float32)
+    return Arrays(x, x[:, 0].copy(), Task.REGRESSION, numeric([str(i) for i in range({FEATURES})]))
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+overrides = ("model=linear", "data=line", "data.batch_size=4096", "callbacks=bare")
+work = Work("memory", overrides, 1)
+config = work.config()
+before = resident()
+build = prepare_module.build
+prepare_module.build = lambda *a, **k: wide()
+prepared = prepare_module.prepare(config["data"])
+prepare_module.build = build
+from descent.job import Job
+from descent.runs import Run
+from descent.training import assemble
+learner, data, trainer = assemble(Job(config, prepared, Run(tempfile.mkdtemp())))
+from lightning.pytorch import Callback
+
+class Watch(Callback):
+    most = 0
+    def on_train_batch_end(self, *_):
+        Watch.most = max(Watch.most, resident())
+
+trainer.callbacks.append(Watch())
+trainer.fit(learner, datamodule=data)
+print(before, Watch.most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def main() -> bool:
+    """Print the table; return whether the data are held once while training."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    before, training, peak = map(int, done.stdout.split()[-3:])
+    data = ROWS * (FEATURES + 1) * 4
+    times = (training - before) / data
+    rows = [
+        ["training data", f"{data / 2**20:,.0f} MiB", ""],
+        ["held while training, beyond the program", f"{(training - before) / 2**20:,.0f} MiB", f"{times:.2f}x"],
+        ["peak, while the source is turned into tensors", f"{(peak - before) / 2**20:,.0f} MiB", f"{(peak - before) / data:.2f}x"],
+    ]  # fmt: skip
+    print_table("Memory (target: data once, plus a window of 64 MiB)", ["what", "size", "of the data"], rows)
+    return training - before <= data + 2 * 64 * 2**20
+
+
+__all__ = ["main", "resource"]

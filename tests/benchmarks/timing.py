@@ -1,0 +1,64 @@
+"""Interleaved timing: contenders take turns, so that a machine's moods hit all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each round, and their ratios to the reference's seconds in the same round."""
+
+    seconds: list[float]
+    ratios: list[float]
+
+    @property
+    def median(self) -> float:
+        """Median seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def ratio(self) -> float:
+        """Median of the paired ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> str:
+        """Least and greatest paired ratio."""
+        return f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], Callable[[], object]]], reference: str, rounds: int
+) -> dict[str, Timing]:
+    """Time contenders in turn.
+
+    Args:
+        contenders: each makes, untimed, the call that is timed.
+        reference: the contender that ratios are taken to.
+        rounds: counted rounds; one more comes first and is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for i in range(rounds + 1):
+        for name, prepare in contenders.items():
+            call = prepare()
+            began = time.perf_counter()
+            call()
+            if i:
+                seconds[name].append(time.perf_counter() - began)
+    return {
+        name: Timing(
+            taken, [a / b for a, b in zip(taken, seconds[reference], strict=True)]
+        )
+        for name, taken in seconds.items()
+    }
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print a Markdown table."""
+    print(f"\n### {title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
