@@ -10,7 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def train(job: Job) -> float | None:
     """
     config, run = job.config, job.run
     learner, data, trainer = assemble(job)
-    with run.lock():
+    with run.lock() if trainer.is_global_zero else nullcontext():
         began = time.time()
         result = _begin(job, learner, trainer, began)
         try:
@@ -110,6 +110,16 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
     torch.set_num_threads(threads)
     trainer = _trainer(config, callbacks, job.run, validates=data.rows["val"] > 0)
+    if trainer.is_global_zero:
+        _describe(job, learner, data, trainer, threads, why)
+    return learner, data, trainer
+
+
+def _describe(
+    job: Job, learner: Learner, data: DataModule, trainer: L.Trainer, threads: int, why: str
+) -> None:
+    config, description = job.config, learner.data
+    parameters = sum(p.numel() for p in learner.model.parameters())
     rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
     log.info(
         "data      %s: %s rows, %d features, %s",
@@ -118,11 +128,10 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
         sum(len(c.features) for c in description.columns),
         f"{len(description.classes)} classes" if description.classes else "regression",
     )
-    log.info("model     %s, %s parameters", type(model).__name__, f"{parameters:,}")
+    log.info("model     %s, %s parameters", type(learner.model).__name__, f"{parameters:,}")
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
-    return learner, data, trainer
 
 
 def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:

@@ -34,7 +34,8 @@ def print_result(result: Mapping[str, Any], run_dir: Path, files: Mapping[str, P
     console.print(table)
     if best:
         shown = ", ".join(f"{k} {_number(v)}" for k, v in best["metrics"].items() if "val/" in k)
-        console.print(f"best epoch {best['epoch']} (step {best['step']}): {shown}")
+        tested = "; its weights were tested" if "test" in splits else ""
+        console.print(f"best epoch {best['epoch']} (step {best['step']}): {shown}{tested}")
     steps, seconds = result["step"], result["seconds"]
     rate = f", {seconds / steps * 1e6:,.0f} us a step" if steps else ""
     console.print(f"{steps:,} steps in {seconds:.2f} s{rate}")
