@@ -20,8 +20,8 @@ class Status(StrEnum):
 class Reason(Enum):
     """Why a run ended: its status and the sentence told to the user."""
 
-    EPOCHS = (Status.OK, "all {epochs} epochs done")
-    STEPS = (Status.OK, "all {steps} steps done")
+    EPOCHS = (Status.OK, "reached stop.epochs={epochs}")
+    STEPS = (Status.OK, "reached stop.steps={steps}")
     TARGET = (
         Status.OK,
         "full loss {value:.6g} reached the target {target:.6g} at step {step}",

@@ -72,6 +72,8 @@ def train(job: Job) -> float | None:
             run.write_result({**result, **_outcome(ending, learner, trainer, began)})
             raise
         result |= _outcome(ending, learner, trainer, began)
+        if profile := trainer.profiler.summary():
+            log.info("%s", profile)
         if trainer.is_global_zero:
             run.write_result(result)
             _close_loggers(trainer, result)
