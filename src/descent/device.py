@@ -7,7 +7,7 @@ import os
 import torch
 from lightning.pytorch import Trainer
 
-# Multiply-adds of a step (parameters x batch rows) per thread: below twice this one thread is faster.
+# Multiply-adds of a step (parameters x batch rows) that keep one thread busy enough to share.
 WORK_PER_THREAD = 100_000_000
 
 

@@ -140,8 +140,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     """
     import torch
 
+    from descent.assembly import bare_trainer
     from descent.data.module import DataModule
-    from descent.training import bare_trainer
 
     run, config = evaluation.run, evaluation.config
     torch.set_num_threads(int(run.result().get("threads", 1)))
@@ -170,7 +170,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _restored(evaluation: Evaluation) -> Learner:
-    from descent.training import build_learner, build_model
+    from descent.assembly import build_learner, build_model
 
     state = evaluation.run.checkpoint(evaluation.weights)
     description = evaluation.description

@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torchmetrics
 from torch import Tensor, nn
 
 from descent.clock import Clock
@@ -17,7 +16,8 @@ from descent.data.module import Chunks, DataModule
 from descent.data.prepare import Description
 from descent.data.windows import Window
 from descent.endings import Ending
-from descent.losses import Loss, loss_for, metrics_for, penalized, penalty, predictions
+from descent.losses import Loss, loss_for, penalized, penalty
+from descent.scores import Scores
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float
 from descent.stepping import Clip, DirectStepper, LightningStepper, make_stepper
@@ -79,16 +79,7 @@ class Learner(L.LightningModule):
         self.seed = seed
         self._make_optimizer, self.schedule = optimizer, schedule
         self._penalized = penalized(model) if penalty != Penalty() else []
-        self.metrics: dict[str, dict[str, torchmetrics.Metric]] = {
-            split: {
-                "loss": torchmetrics.MeanMetric(),
-                **metrics_for(data.task, data.outputs, rows[split]),
-            }
-            for split in ("val", "test")
-            if rows[split]
-        }
-        # registered, so that they move with the module; they add nothing to its state
-        self._metrics = nn.ModuleList(m for split in self.metrics.values() for m in split.values())
+        self.scores = Scores(data, rows)
         self.clock = Clock()
         self.epochs_done = 0  # whole epochs
         self.steps_in_epoch = 0  # steps taken since
@@ -98,10 +89,6 @@ class Learner(L.LightningModule):
         self.measured: dict[str, float] = {}  # values of this moment, by metric name
         self._restored: dict[str, Any] = {}
         self._stepper: DirectStepper | LightningStepper
-
-    def metric_names(self, split: str) -> list[str]:
-        """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
-        return [f"{split}/{n}" for n in self.metrics[split]] if split in self.metrics else []
 
     @property
     def at_epoch_end(self) -> bool:
@@ -279,21 +266,7 @@ class Learner(L.LightningModule):
 
     def _evaluate(self, split: str, x: Float[Tensor, "B F"], y: Tensor) -> None:
         outputs = self.model(x)
-        metrics = self.metrics[split]
-        metrics["loss"].update(self.loss(outputs, y), weight=len(x))
-        shown, wanted = predictions(self.data.task, outputs), y
-        if not self.data.task.is_classification:  # in the target's own units
-            shown, wanted = self._unscaled(shown), self._unscaled(wanted)
-        else:
-            wanted = wanted.reshape(-1).long()
-        for name, metric in metrics.items():
-            if name != "loss":
-                metric.update(shown, wanted)
-
-    def _unscaled(self, values: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        scaler = self.data.target_scaler
-        scale, offset = values.new_tensor(scaler.scale), values.new_tensor(scaler.offset)
-        return values * scale + offset
+        self.scores.add(split, outputs, y, self.loss(outputs, y))
 
     def on_validation_start(self) -> None:
         """Stop the clock: evaluation is not training."""
@@ -313,10 +286,7 @@ class Learner(L.LightningModule):
         self.measured |= self._log_metrics("test")
 
     def _log_metrics(self, split: str) -> dict[str, float]:
-        values = {}
-        for name, metric in self.metrics[split].items():
-            values[f"{split}/{name}"] = float(metric.compute())
-            metric.reset()
+        values = self.scores.take(split)
         self.log_dict(values, logger=False)
         return values
 

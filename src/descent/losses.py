@@ -1,16 +1,15 @@
-"""Loss, penalty and metrics by task."""
+"""Loss by task, and the penalties added to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 import torch
-import torchmetrics
 from torch import Tensor, nn
 from torch.nn import functional
 
 from descent.data.arrays import Task
-from descent.shapes import Float, Shaped
+from descent.shapes import Float
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,34 +42,3 @@ def penalty(weights: Iterable[Tensor], l1: float, l2: float) -> Float[Tensor, ""
         if l2:
             total = total.to(w.device) + 0.5 * l2 * w.square().sum()
     return total
-
-
-def predictions(task: Task, outputs: Float[Tensor, "B C"]) -> Shaped[Tensor, "B ..."]:
-    """Turn outputs into class indices [B], or leave a regression's outputs [B, C] as they are."""
-    if task is Task.REGRESSION:
-        return outputs
-    if task is Task.BINARY:
-        return (outputs[:, 0] > 0).long()
-    return outputs.argmax(dim=1)
-
-
-def metrics_for(task: Task, outputs: int, rows: int) -> dict[str, torchmetrics.Metric]:
-    """Return the metrics of a split by name.
-
-    Args:
-        task: what is predicted.
-        outputs: classes or targets.
-        rows: rows of the split; R^2 needs two.
-    """
-    if task is Task.BINARY:
-        return {"accuracy": torchmetrics.classification.BinaryAccuracy()}
-    if task is Task.MULTICLASS:
-        accuracy = torchmetrics.classification.MulticlassAccuracy(outputs, average="micro")
-        return {"accuracy": accuracy}
-    metrics: dict[str, torchmetrics.Metric] = {
-        "rmse": torchmetrics.MeanSquaredError(squared=False),
-        "mae": torchmetrics.MeanAbsoluteError(),
-    }
-    if rows > 1:
-        metrics["r2"] = torchmetrics.R2Score()
-    return metrics

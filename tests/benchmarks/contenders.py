@@ -22,7 +22,7 @@ from descent.data.prepare import Description, prepare
 from descent.job import Job
 from descent.losses import loss_for
 from descent.runs import Run
-from descent.training import assemble, build_model
+from descent.assembly import assemble, build_model
 
 CONF = Path(__file__).parents[2] / "conf"
 

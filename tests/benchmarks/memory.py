@@ -20,7 +20,8 @@ import descent.data.prepare as prepare_module
 
 def wide():
     x = np.random.default_rng(0).standard_normal(({ROWS}, {FEATURES}), dtype=np.float32)
-    return Arrays(x, x[:, 0].copy(), Task.REGRESSION, numeric([str(i) for i in range({FEATURES})]))
+    return Arrays(x, x[:, 0].copy(), Task.REGRESSION, numeric([str(i) for i in range({FEATURES})]),
+                  disposable=True)
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
@@ -35,7 +36,7 @@ prepared = prepare_module.prepare(config["data"])
 prepare_module.build = build
 from descent.job import Job
 from descent.runs import Run
-from descent.training import assemble
+from descent.assembly import assemble
 learner, data, trainer = assemble(Job(config, prepared, Run(tempfile.mkdtemp())))
 from lightning.pytorch import Callback
 

@@ -56,7 +56,7 @@ class Recorder(Callback):
         self._writes = trainer.is_global_zero
         if not self._writes:
             return
-        measured = [axes.RUNNING_LOSS, axes.FULL_LOSS, *pl_module.metric_names("val")]
+        measured = [axes.RUNNING_LOSS, axes.FULL_LOSS, *pl_module.scores.names("val")]
         columns = ("epoch", "step", "samples", "seconds", *measured, axes.LR, axes.GRAD_NORM)
         self._step_table = CsvTable(
             self.dir / "steps.csv", axes.STEP_COLUMNS, self._positions["steps"]
@@ -64,7 +64,7 @@ class Recorder(Callback):
         self._epoch_table = CsvTable(self.dir / "epochs.csv", columns, self._positions["epochs"])
         for logger in trainer.loggers:
             if isinstance(logger, EventFileLogger):
-                finals = (*measured, *pl_module.metric_names("test"))
+                finals = (*measured, *pl_module.scores.names("test"))
                 logger.open(self._positions["events"], finals)
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]

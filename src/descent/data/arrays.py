@@ -52,6 +52,8 @@ class Arrays:
         columns: the input columns, whose features in order are the F features.
         target: the target's name.
         classes: class names by index; empty for regression.
+        disposable: the features may be overwritten by the tensors made from them, because their
+            source keeps no hold of them; large float32 data then never exist twice.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -60,6 +62,7 @@ class Arrays:
     columns: tuple[Column, ...]
     target: str = "target"
     classes: tuple[str, ...] = ()
+    disposable: bool = False
 
     @property
     def rows(self) -> int:

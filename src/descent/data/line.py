@@ -39,14 +39,17 @@ def line(
             f"data.source.start and data.source.end are both {start:g}; a line needs two ends."
         )
     x = np.linspace(start, end, rows, dtype=np.float32)
-    z = (x - x.mean(dtype=np.float64)) / x.std(ddof=1, dtype=np.float64)
-    y = slope * z + intercept
+    mean, std = x.mean(dtype=np.float64), x.std(ddof=1, dtype=np.float64)
+    y = (x - mean) * (slope / std) + intercept
     if noise:
         import torch  # whose seeded stream the line-fit tutorials use
 
         drawn = torch.randn(rows, generator=torch.Generator().manual_seed(seed))
         y += noise * drawn.numpy()
-    return Arrays(x.reshape(-1, 1), y.astype(np.float32), Task.REGRESSION, numeric(["x"]), "y")
+    return Arrays(
+        x.reshape(-1, 1), y.astype(np.float32), Task.REGRESSION, numeric(["x"]), "y",
+        disposable=True,
+    )  # fmt: skip
 
 
 def three_points() -> Arrays:

@@ -77,7 +77,8 @@ class DataModule(L.LightningDataModule):
         assert self.trainer is not None
         device = self.trainer.strategy.root_device
         dtype = DTYPES.get(str(self.trainer.precision), torch.float32)
-        for name in self.prepared.rows:
+        # train comes last: it may take the place of the rows that the others are copied from
+        for name in ("val", "test", "train"):
             self.tensors[name] = split_tensors(self.prepared, name, device, dtype)
         self.prepared.arrays = None  # type: ignore[assignment]  # held once, by the tensors
         x, y = self.tensors["train"]
@@ -114,7 +115,8 @@ def split_tensors(
     regression: what the loss of the task takes.
     """
     arrays, rows = prepared.arrays, prepared.rows[name]
-    x = scaled_tensor(arrays.features, rows, prepared.scaler, device, dtype)
+    reuse = arrays.disposable and name == "train"
+    x = scaled_tensor(arrays.features, rows, prepared.scaler, device, dtype, reuse=reuse)
     if arrays.task is Task.MULTICLASS:
         return x, torch.from_numpy(arrays.targets[rows]).to(device)
     targets = arrays.targets.reshape(arrays.rows, -1)
@@ -127,13 +129,24 @@ def scaled_tensor(
     scaler: Scaler,
     device: torch.device,
     dtype: torch.dtype,
+    reuse: bool = False,
 ) -> Shaped[Tensor, "n F"]:
-    """Gather, scale and cast rows piece by piece, straight into one tensor on the device."""
-    if len(rows) == len(values) and scaler.is_identity and device.type == "cpu":
-        whole = torch.from_numpy(np.ascontiguousarray(values))
-        if whole.dtype == dtype:
-            return whole
-    out = torch.empty((len(rows), values.shape[1]), dtype=dtype, device=device)
+    """Gather, scale and cast rows piece by piece, straight into one tensor on the device.
+
+    Args:
+        values: all rows, [N, F].
+        rows: the n row numbers to take, rising.
+        scaler: applied to them.
+        device: of the tensor.
+        dtype: of the tensor.
+        reuse: make the tensor in the place of `values`, where that has its type and device. Rows
+            rise, so that row i is read from place i or behind it, never from one overwritten.
+    """
+    same = device.type == "cpu" and values.flags.c_contiguous and values.flags.writeable
+    if same and reuse and torch.from_numpy(values[:0]).dtype == dtype:
+        out = torch.from_numpy(values)[: len(rows)]
+    else:
+        out = torch.empty((len(rows), values.shape[1]), dtype=dtype, device=device)
     for at in range(0, len(rows), CHUNK):
         piece = scaler.apply(values[rows[at : at + CHUNK]])
         out[at : at + CHUNK] = torch.from_numpy(piece)

@@ -33,8 +33,14 @@ class Prepared:
     target_scaler: Scaler
     batch_size: int
 
+    def __post_init__(self) -> None:
+        self._description = self._describe()
+
     def describe(self) -> dict[str, Any]:
         """Return what `data.json` keeps: all that is needed to encode new rows as these were."""
+        return self._description
+
+    def _describe(self) -> dict[str, Any]:
         arrays = self.arrays
         return {
             "task": str(arrays.task),

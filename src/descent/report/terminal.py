@@ -9,12 +9,11 @@ from typing import Any
 SHOWN = ("loss", "full_loss", "accuracy", "rmse", "mae", "r2")
 
 
-def print_result(result: Mapping[str, Any], run_dir: Path, files: Mapping[str, Path]) -> None:
+def print_result(result: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     """Print the result table and where everything lies.
 
     Args:
         result: as in result.json.
-        run_dir: the run directory.
         files: what to point at, by label.
     """
     from rich.console import Console

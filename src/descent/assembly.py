@@ -1,0 +1,217 @@
+"""Config -> objects: model, learner, data module, callbacks, loggers and trainer of a run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+
+from descent.callbacks.checkpoint import Checkpoint
+from descent.callbacks.full_loss import FullLoss
+from descent.config import build
+from descent.data.module import DataModule
+from descent.data.prepare import Description
+from descent.device import choose_threads, describe_device
+from descent.errors import UserError
+from descent.job import Job
+from descent.learner import Learner, Penalty, Schedule
+from descent.runs import Run
+from descent.seeds import INIT, stream_seed
+from descent.stepping import Clip
+
+log = logging.getLogger(__name__)
+
+
+def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
+    """Build everything a run consists of, and say what was built.
+
+    Raises:
+        UserError: something in the config cannot be built.
+    """
+    config, prepared = job.config, job.prepared
+    description = Description.from_dict(prepared.describe())
+    model = build_model(config, description)
+    callbacks = _callbacks(config, job.run)
+    cuts = [c.every_n_steps for c in callbacks if isinstance(c, FullLoss) and c.every_n_steps]
+    options = {key: config["data"][key] for key in ("order", "drop_last", "window")}
+    data = DataModule(prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None)
+    learner = build_learner(config, description, model)
+    parameters = sum(p.numel() for p in model.parameters())
+    threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
+    torch.set_num_threads(threads)
+    trainer = _trainer(config, callbacks, job.run, validates=data.rows["val"] > 0)
+    if trainer.is_global_zero:
+        _describe(job, learner, data, trainer, threads, why)
+    return learner, data, trainer
+
+
+def _describe(
+    job: Job, learner: Learner, data: DataModule, trainer: L.Trainer, threads: int, why: str
+) -> None:
+    config, description = job.config, learner.data
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
+    log.info(
+        "data      %s: %s rows, %d features, %s",
+        config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
+        rows,
+        sum(len(c.features) for c in description.columns),
+        f"{len(description.classes)} classes" if description.classes else "regression",
+    )
+    log.info("model     %s, %s parameters", type(learner.model).__name__, f"{parameters:,}")
+    log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
+    log.info("threads   %d, %s", threads, why)
+    log.info("run       %s", job.run.path)
+
+
+def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:
+    """Build the model from its config node, weights from the init stream.
+
+    `in_features` and `out_features` are offered to whatever takes them by name.
+    """
+    torch.manual_seed(stream_seed(config["seed"], INIT))
+    features = sum(len(column.features) for column in description.columns)
+    sizes = {"in_features": features, "out_features": description.outputs}
+    model = build(config["model"], "model", offer=sizes)
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UserError("The model has no parameters to train.")
+    return model
+
+
+def build_learner(
+    config: Mapping[str, Any],
+    description: Description,
+    model: nn.Module,
+    rows: Mapping[str, int] | None = None,
+) -> Learner:
+    """Build the learner; optimizer and schedule are tried out once, on a throw-away parameter.
+
+    Args:
+        config: the run's.
+        description: of the run's data.
+        model: built for it.
+        rows: rows by split to be evaluated, where they are not the run's own.
+    """
+    optimizer = build(_partial(config["optimizer"]), "optimizer")
+    node = dict(config["scheduler"])
+    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
+    length = _length(config, description, interval)
+    for key, value in node.items():
+        if value == "auto":
+            if length is None:
+                raise UserError(
+                    f"scheduler.{key}=auto needs to know how long the run is; "
+                    f"give stop.epochs or stop.steps, or a number for scheduler.{key}."
+                )
+            node[key] = length
+    if monitor is not None and monitor.startswith("val/") and not description.rows["val"]:
+        raise UserError(
+            f"scheduler.monitor={monitor}, but no rows are kept for validation; "
+            "set data.val_fraction, or scheduler.monitor=train/full_loss."
+        )
+    schedule = Schedule(build(_partial(node), "scheduler"), interval, monitor)
+    _try_out(optimizer, schedule)
+    return Learner(
+        model,
+        description,
+        rows or description.rows,
+        optimizer,
+        schedule,
+        penalty=Penalty(**config["penalty"]),
+        clip=Clip(**config["clip"]),
+        max_steps=config["stop"]["steps"],
+        seed=config["seed"],
+    )
+
+
+def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {**node, "_partial_": True}
+
+
+def _try_out(optimizer: Any, schedule: Schedule) -> None:
+    """Make both on a parameter that nobody needs: their own argument checks then answer early."""
+    try:
+        made = optimizer([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The optimizer refuses its arguments: {error}.") from error
+    try:
+        schedule.make(made)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The scheduler refuses its arguments: {error}.") from error
+
+
+def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:
+    """Return the run's planned length in steps or epochs, whichever `interval` names."""
+    rows = description.rows["train"]
+    batch = rows if config["data"]["batch_size"] == "full" else config["data"]["batch_size"]
+    per_epoch = max(1, rows // batch if config["data"]["drop_last"] else -(-rows // batch))
+    epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
+    limits = [n for n in (steps, epochs and epochs * per_epoch) if n is not None]
+    if not limits:
+        return None
+    return min(limits) if interval == "step" else -(-min(limits) // per_epoch)
+
+
+def _callbacks(config: Mapping[str, Any], run: Run) -> list[L.Callback]:
+    nodes = {name: node for name, node in (config["callbacks"] or {}).items() if node}
+    offer = {"run_dir": run.path}
+    made = [build(node, f"callbacks.{name}", offer=offer) for name, node in nodes.items()]
+    if config["stop"]["loss"] is not None and not any(isinstance(c, FullLoss) for c in made):
+        raise UserError(
+            "stop.loss needs callbacks.full_loss, which was taken out; put it back, "
+            "or use stop.epochs and stop.steps."
+        )
+    return made
+
+
+def _trainer(
+    config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, validates: bool
+) -> L.Trainer:
+    options = {key: value for key, value in config["trainer"].items() if key != "threads"}
+    offer = {"run_dir": run.path, "save_dir": str(run.path)}
+    nodes = {name: node for name, node in (config["logger"] or {}).items() if node}
+    loggers = [build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()]
+    if not validates:
+        options["limit_val_batches"] = 0
+    _quiet_lightning()
+    epochs = config["stop"]["epochs"]
+    given: dict[str, Any] = {
+        "callbacks": callbacks,
+        "logger": loggers or False,
+        "max_epochs": -1 if epochs is None else epochs,
+        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": str(run.path),
+    }
+    try:
+        return build(options, "trainer", **given)
+    except (MisconfigurationException, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"The trainer refuses its settings: {first}") from error
+
+
+def bare_trainer(accelerator: str, precision: str) -> L.Trainer:
+    """Return a trainer that only evaluates: one device, no loggers, no files."""
+    _quiet_lightning()
+    return L.Trainer(
+        accelerator=accelerator, devices=1, precision=precision, logger=False,  # type: ignore[arg-type]
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+
+
+def _quiet_lightning() -> None:
+    """Drop Lightning's hints: what they are about is reported here, or does not exist."""
+    warnings.filterwarnings("ignore", module="lightning.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).handlers.clear()  # the root logger prints what is left
