@@ -135,7 +135,7 @@ def test_windows_of_any_length_give_the_same_bits(train_run):
 def test_a_run_stops_at_exactly_the_step_asked_for(window, limit, train_run):
     run = train_run(*DIABETES, f"data.window={window}", f"stop.steps={limit}", "test=false")
     result = run.result()
-    assert (result["status"], result["reason"]) == ("ok", f"all {limit} steps done")
+    assert (result["status"], result["reason"]) == ("ok", f"reached stop.steps={limit}")
     assert result["step"] == run.checkpoint("last")["global_step"] == limit
     assert steps(run)["step"].to_list() == list(range(1, limit + 1))
     # 18 steps take the 354 rows of an epoch
@@ -146,7 +146,7 @@ def test_a_run_stops_at_exactly_the_step_asked_for(window, limit, train_run):
 def test_a_run_without_a_limit_of_steps_counts_every_step(train_run):
     run = train_run(*DIABETES, "stop.epochs=2", "test=false")
     assert run.result()["step"] == run.checkpoint("last")["global_step"] == 2 * 18
-    assert run.result()["reason"] == "all 2 epochs done"
+    assert run.result()["reason"] == "reached stop.epochs=2"
 
 
 # ---- losses

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from descent.data.arrays import Task
-from descent.losses import loss_for, metrics_for, penalized, penalty, predictions
+from descent.losses import loss_for, penalized, penalty
+from descent.scores import metrics_for, predictions
 
 RANDOM = np.random.default_rng(0)
 

@@ -1,0 +1,230 @@
+"""Users' own tables: the same arrays from every format, and every inference and refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from descent.data.arrays import Column, Task
+from descent.data.table import encode, encode_targets, read_table, table
+from descent.errors import UserError
+
+ROWS = 12
+FRAME = pl.DataFrame(
+    {
+        "size": [50.5 + i for i in range(ROWS)],
+        "rooms": [1 + i % 4 for i in range(ROWS)],
+        "town": [["Pisa", "Bonn", "Oslo"][i % 3] for i in range(ROWS)],
+        "garden": [i % 2 == 0 for i in range(ROWS)],
+        "price": [100.25 * (i + 1) for i in range(ROWS)],
+    }
+)
+
+
+def written(frame: pl.DataFrame, path: Path) -> str:
+    writers = {
+        ".csv": frame.write_csv,
+        ".tsv": lambda p: frame.write_csv(p, separator="\t"),
+        ".parquet": frame.write_parquet,
+    }
+    writers.get(path.suffix.lower(), frame.write_ipc)(path)
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return written(FRAME, tmp_path / "houses.csv")
+
+
+# ---- formats
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "parquet", "arrow", "feather", "ipc", "CSV"])
+def test_every_format_gives_the_same_arrays(suffix: str, path: str, tmp_path: Path) -> None:
+    expected = table(path, "price")
+    arrays = table(written(FRAME, tmp_path / f"houses.{suffix}"), "price")
+    np.testing.assert_array_equal(arrays.features, expected.features)
+    np.testing.assert_array_equal(arrays.targets, expected.targets)
+    assert arrays.columns == expected.columns
+    assert arrays.task is expected.task
+
+
+def test_the_arrays_are_the_tables_values(path: str) -> None:
+    arrays = table(path, "price")
+    assert arrays.feature_names == (
+        "size", "rooms", "town=Bonn", "town=Oslo", "town=Pisa", "garden",
+    )  # fmt: skip
+    # the first rows are of Pisa with a garden, then of Bonn without
+    assert arrays.features[0].tolist() == [50.5, 1, 0, 0, 1, 1]
+    assert arrays.features[1].tolist() == [51.5, 2, 1, 0, 0, 0]
+    assert arrays.features.dtype == np.float64
+    assert arrays.targets.tolist() == FRAME["price"].to_list()
+    assert (arrays.task, arrays.target, arrays.classes) == (Task.REGRESSION, "price", ())
+
+
+def test_categories_are_in_the_order_of_the_alphabet_and_each_row_has_one(path: str) -> None:
+    arrays = table(path, "price", ["town"])
+    assert arrays.columns == (Column("town", ("Bonn", "Oslo", "Pisa")),)
+    assert (arrays.features.sum(axis=1) == 1).all()
+
+
+def test_features_come_in_the_order_they_are_named(path: str) -> None:
+    arrays = table(path, "price", ["rooms", "size"])
+    assert arrays.feature_names == ("rooms", "size")
+    assert arrays.features[2].tolist() == [3, 52.5]
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical, pl.Enum(["Pisa", "Oslo", "Bonn"])])
+def test_polars_own_categories_are_texts(dtype: pl.DataType, path: str, tmp_path: Path) -> None:
+    frame = FRAME.with_columns(pl.col("town").cast(dtype))
+    arrays = table(written(frame, tmp_path / "houses.parquet"), "price")
+    np.testing.assert_array_equal(arrays.features, table(path, "price").features)
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8, pl.UInt16, pl.Int64, pl.Float32, pl.Boolean])
+def test_numbers_of_every_type_and_booleans_become_floats(
+    dtype: pl.DataType, tmp_path: Path
+) -> None:
+    frame = pl.DataFrame({"x": pl.Series([0, 1, 1, 0]).cast(dtype), "y": [0.5, 1.5, 2.5, 3.5]})
+    arrays = table(written(frame, tmp_path / "t.parquet"), "y")
+    assert arrays.features[:, 0].tolist() == [0, 1, 1, 0]
+    assert arrays.features.dtype == np.float64
+
+
+def test_a_number_far_down_decides_over_whole_numbers_at_the_top(tmp_path: Path) -> None:
+    # readers that look at the first rows only would take x for whole numbers, and fail at row 2,000
+    (tmp_path / "t.csv").write_text("x,y\n" + "1,1.5\n" * 1999 + "2.5,2.5\n")
+    assert table(str(tmp_path / "t.csv"), "y").features[-1].tolist() == [2.5]
+
+
+# ---- what is predicted
+
+TARGETS = {
+    "texts": (["b", "a", "c", "a"] * 3, Task.MULTICLASS, ("a", "b", "c")),
+    "two texts": (["yes", "no"] * 6, Task.BINARY, ("no", "yes")),
+    "booleans": ([True, False] * 6, Task.BINARY, ("false", "true")),
+    "few whole numbers": ([10, 2, 1] * 4, Task.MULTICLASS, ("1", "2", "10")),
+    "two whole numbers": ([-1, 1] * 6, Task.BINARY, ("-1", "1")),
+    "ten whole numbers": ([*range(10), 0, 1], Task.MULTICLASS, tuple("0123456789")),
+    "eleven whole numbers": ([*range(11), 0], Task.REGRESSION, ()),
+    "fractions": ([0.5, 1.5] * 6, Task.REGRESSION, ()),
+    "whole numbers written as fractions": ([0.0, 1.0] * 6, Task.REGRESSION, ()),
+}
+
+
+@pytest.mark.parametrize("case", TARGETS)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_task_follows_from_the_target(case: str, suffix: str, tmp_path: Path) -> None:
+    values, task, classes = TARGETS[case]
+    frame = pl.DataFrame({"x": [float(i) for i in range(ROWS)], "y": values})
+    arrays = table(written(frame, tmp_path / f"t.{suffix}"), "y")
+    assert (arrays.task, arrays.classes) == (task, classes)
+    if classes:
+        assert arrays.targets.dtype == np.int64
+        shown = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+        assert [classes[i] for i in arrays.targets] == shown
+    else:
+        assert arrays.targets.tolist() == values
+
+
+def test_the_task_can_be_said(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": [1.0, 2.0, 3.0], "few": [1, 2, 1], "floats": [0.5, 1.5, 0.5]})
+    path = written(frame, tmp_path / "t.csv")
+    assert table(path, "few", ["x"], task="regression").targets.tolist() == [1, 2, 1]
+    arrays = table(path, "floats", ["x"], task="classification")
+    assert (arrays.task, arrays.classes) == (Task.BINARY, ("0.5", "1.5"))
+
+
+def test_texts_cannot_be_regressed(path: str) -> None:
+    with pytest.raises(UserError, match=r"Column 'town' of .*houses.csv must hold numbers, but ho"):
+        table(path, "town", task="regression")
+
+
+def test_a_measurement_is_no_class(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": range(101), "y": [i + 0.5 for i in range(101)]})
+    with pytest.raises(UserError, match=r"has 101 different numbers, too many .*task=regression"):
+        table(written(frame, tmp_path / "t.csv"), "y", task="classification")
+
+
+# ---- new tables
+
+
+def test_a_new_table_is_encoded_as_the_training_table_was(path: str) -> None:
+    arrays = table(path, "price")
+    # other order, other columns between, no target, not all of the categories
+    new = FRAME.select("garden", pl.lit("?").alias("note"), "town", "rooms", "size")[3:5]
+    np.testing.assert_array_equal(encode(new, arrays.columns, "new.csv"), arrays.features[3:5])
+
+
+def test_a_new_table_may_be_empty_of_rows_to_encode(path: str) -> None:
+    columns = table(path, "price").columns
+    assert encode(FRAME[:0], columns, "new.csv").shape == (0, 6)
+
+
+def test_whole_numbers_may_stand_where_fractions_stood(path: str) -> None:
+    columns = table(path, "price", ["size"]).columns
+    assert encode(pl.DataFrame({"size": [50, 60]}), columns, "new.csv").tolist() == [[50], [60]]
+
+
+def test_categories_that_look_like_numbers_are_recognized(tmp_path: Path) -> None:
+    codes = pl.DataFrame({"code": ["12", "x7", "x8"], "y": [1.5, 2.5, 3.5]})
+    columns = table(written(codes, tmp_path / "t.csv"), "y").columns
+    new = read_table(written(pl.DataFrame({"code": [12, 12]}), tmp_path / "new.csv"))
+    assert encode(new, columns, "new.csv").tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("new", "sentence"),
+    [
+        (FRAME.drop("rooms").rename({"size": "siz"}),
+         "new.csv has no column 'size'; did you mean 'siz'\\? It has siz, town, garden, price"),
+        (FRAME.with_columns(town=pl.lit("Rome")),
+         "Column 'town' of new.csv holds 'Rome' in row 1, which was never seen in training; "
+         "known are Bonn, Oslo, Pisa"),
+        (FRAME.with_columns(rooms=pl.lit("many")),
+         "Column 'rooms' of new.csv must hold numbers, but holds String"),
+        (FRAME.with_columns(size=pl.lit(None, pl.Float64)),
+         r"Column 'size' of new.csv has no value in row 1 \(12 rows in all\)"),
+        (FRAME.with_columns(size=pl.lit(float("inf"))), "new.csv's rows hold inf in column 'size'"),
+    ],
+    ids=["missing", "unseen", "texts", "empty", "inf"],
+)  # fmt: skip
+def test_a_new_table_that_does_not_fit_is_refused(
+    new: pl.DataFrame, sentence: str, path: str
+) -> None:
+    columns = table(path, "price").columns
+    with pytest.raises(UserError, match=sentence):
+        encode(new, columns, "new.csv")
+
+
+def test_one_stray_text_in_a_new_column_is_pointed_at(path: str) -> None:
+    columns = table(path, "price").columns
+    rooms = ["1", "2", "n/a", *["3"] * 9]
+    with pytest.raises(UserError, match="holds numbers but for row 3, 'n/a'"):
+        encode(FRAME.with_columns(rooms=pl.Series(rooms)), columns, "new.csv")
+
+
+def test_a_column_name_among_many_is_not_drowned(tmp_path: Path) -> None:
+    wide = pl.DataFrame({f"column{i}": [1.0, 2.0] for i in range(40)})
+    with pytest.raises(UserError, match=r"has no column 'zzz'\. It has .*column11 and 28 more"):
+        table(written(wide, tmp_path / "wide.csv"), "zzz")
+
+
+# ---- new targets
+
+
+def test_known_classes_of_a_new_target_become_their_indices() -> None:
+    codes = encode_targets(pl.Series("y", ["b", "a", "b"]), ("a", "b"), "new.csv")
+    assert codes.tolist() == [1, 0, 1]
+
+
+def test_numbers_of_a_new_target_stay_numbers() -> None:
+    assert encode_targets(pl.Series("y", [3, 4]), (), "new.csv").tolist() == [3.0, 4.0]
+
+
+def test_an_unknown_class_of_a_new_target_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'c' in row 2, which was never seen .* known are a, b"):
+        encode_targets(pl.Series("y", ["b", "c"]), ("a", "b"), "new.csv")
