@@ -228,7 +228,10 @@ BAD_TABLES = {
         rows_of(lambda i: i, lambda i: "a"),
         r"at least two classes, but target 'y' has only 'a'; choose another data.target",
     ),
-    "too few rows to split": ("x,y\n1,1.5\n2,2.5\n3,4.5\n", r"test_fraction=0.1 of 3 rows leaves no"),
+    "too few rows to split": (
+        "x,y\n1,1.5\n2,2.5\n3,4.5\n",
+        r"test_fraction=0.1 of 3 rows leaves no",
+    ),
 }  # fmt: skip
 
 

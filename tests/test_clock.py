@@ -49,9 +49,13 @@ def test_a_pause_leaves_the_clock_as_it_was_even_after_an_error(now):
     now[0] += 1
     assert clock.seconds == 0  # it was standing still and still is
     clock.start()
-    with pytest.raises(ValueError, match="inside"), clock.paused():
+
+    def fail():
         now[0] += 7
         raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"), clock.paused():
+        fail()
     now[0] += 3
     assert clock.seconds == 3
 

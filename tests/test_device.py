@@ -39,9 +39,10 @@ def test_threads_grow_with_the_work_up_to_the_cores(shares, threads, cores):
 
 def test_the_reason_tells_the_work(cores):
     cores(8)
-    assert choose_threads("auto", 1_000_000, 64) == (
+    work = 3 * WORK_PER_THREAD // 1_000_000
+    assert choose_threads("auto", 3 * WORK_PER_THREAD // 50, 50) == (
         3,
-        "a step of 64 million multiply-adds is worth sharing",
+        f"a step of {work} million multiply-adds is worth sharing",
     )
 
 

@@ -178,7 +178,7 @@ def test_gradient_descent_reaches_the_least_squares_fit(make_job):
 def test_penalties_act_on_weight_matrices_only(make_job):
     plain, _, _ = assemble(make_job(*DIABETES))
     learner, _, _ = assemble(make_job(*DIABETES, "penalty.l1=0.3", "penalty.l2=0.7"))
-    x, y = torch.randn(5, 10), torch.randn(5, 1)
+    x, y = torch.randn(5, 10).double(), torch.randn(5, 1).double()  # as the model
     extra = learner.objective(x, y) - plain.objective(x, y)
     matrices = [w for w in plain.model.parameters() if w.ndim == 2]
     assert len(matrices) == 2
@@ -242,7 +242,7 @@ def test_clipping_by_norm_comes_first_and_by_value_second(given, norm, value, ma
 
 # ---- other people's code
 
-MINE = '''
+MINE = """
 import torch
 from lightning.pytorch import Callback
 
@@ -267,7 +267,7 @@ class Watch(Callback):
     steps = []
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         Watch.steps.append(all(p.grad is not None for p in pl_module.model.parameters()))
-'''
+"""
 
 
 @pytest.fixture

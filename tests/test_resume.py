@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import signal
 import subprocess
@@ -91,7 +90,8 @@ def start(tmp_path: Path):
     yield popen
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -338,9 +338,8 @@ def test_what_is_no_run_directory_is_not_continued(name, tmp_path, train_run):
 
 
 def test_a_directory_is_trained_in_by_one_process_at_a_time(tmp_path):
-    with Run(tmp_path).lock():
-        with pytest.raises(UserError, match="is being trained in by another process"):
-            with Run(tmp_path).lock():
-                pass
+    taken = pytest.raises(UserError, match="is being trained in by another process")
+    with Run(tmp_path).lock(), taken, Run(tmp_path).lock():
+        pass
     with Run(tmp_path).lock():
         pass

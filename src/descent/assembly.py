@@ -15,7 +15,7 @@ from torch import nn
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
 from descent.config import build
-from descent.data.module import DataModule
+from descent.data.module import DTYPES, DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
 from descent.errors import UserError
@@ -83,7 +83,9 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
         raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError("The model has no parameters to train.")
-    return model
+    dtype = DTYPES.get(config["trainer"]["precision"])
+    # now, and not by the trainer: weights are loaded before it converts, and would be rounded
+    return model if dtype is None else model.to(dtype)
 
 
 def build_learner(
@@ -140,7 +142,7 @@ def _try_out(optimizer: Any, schedule: Schedule) -> None:
     """Make both on a parameter that nobody needs: their own argument checks then answer early."""
     try:
         made = optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise UserError(f"The optimizer refuses its arguments: {error}.") from error
     try:
         schedule.make(made)

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
-from descent.runs import discard
+from descent.runs import Run, discard
 
 # Words other tools use, and where the thing lives here.
 ALIASES = {
@@ -65,7 +65,9 @@ def one_sentence() -> Iterator[None]:
 
 def _fail(sentence: str) -> None:
     if HydraConfig.initialized():
-        discard(Path(HydraConfig.get().runtime.output_dir))
+        hydra = HydraConfig.get()
+        if not any(typed.startswith("resume=") for typed in hydra.overrides.task):
+            discard(Path(hydra.runtime.output_dir))
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2) from None
 
@@ -134,9 +136,12 @@ class FrontDoor(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run; a mistake leaves nothing behind."""
         with one_sentence():
+            if config.get("resume") is not None:
+                Run(config.resume).config()  # before Hydra makes or touches the directory
+                return
             check(_job_config(config))
             # Lightning starts further ranks of one run by running the command again
-            if config.get("resume") is None and "LOCAL_RANK" not in os.environ:
+            if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))
 
 

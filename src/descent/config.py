@@ -13,14 +13,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from descent.errors import UserError, did_you_mean
-from descent.rules import RULES, Rule
+from descent.rules import REQUIRED, RULES, Rule
 
-# What a config from disk may instantiate: code of ours, and library code that only computes.
+# What a config from disk may instantiate: code that computes, of ours and of libraries. What
+# builds from configs itself (this file, data/prepare.py) would be a way round, and is not here.
 TRUSTED = (
-    "descent.",
+    "descent.models.",
+    "descent.data.",
+    "descent.callbacks.",
+    "descent.recording.logger.",
+    "descent.schedules.",
     "torch.nn.",
     "torch.optim.",
     "lightning.pytorch.Trainer",
@@ -29,6 +38,7 @@ TRUSTED = (
     "lightning.pytorch.loggers.",
     "lightning.pytorch.profilers.",
 )
+NEVER = ("descent.data.prepare.", "descent.data.module.")
 
 
 def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -46,13 +56,19 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: an option that is not set, or an interpolation that cannot be resolved.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise UserError(f"{missing[0]} is not set; give it on the command line: {missing[0]}=...")
     try:
-        return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+        values: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+            cfg, resolve=True, throw_on_missing=True
+        )
+        return values
+    except (MissingMandatoryValue, InterpolationToMissingValueError) as error:
+        at = str(error).splitlines()[0].rsplit(": ", 1)[-1]  # what an interpolation points at
+        key = error.full_key if isinstance(error, MissingMandatoryValue) else at
+        raise UserError(f"{key} is not set; give it on the command line: {key}=...") from error
     except OmegaConfBaseException as error:
-        raise UserError(f"The config cannot be resolved: {str(error).splitlines()[0]}.") from error
+        raise UserError(
+            f"The config does not fit together: {str(error).splitlines()[0]}."
+        ) from error
 
 
 def check(cfg: DictConfig) -> None:
@@ -61,14 +77,27 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: the first option that is not set, of the wrong type or out of range.
     """
-    values = dict(flatten(plain(cfg)))
+    config = plain(cfg)
+    values = dict(flatten(config))
+    trains = "run" not in config  # only eval.yaml names a run
+    if trains:
+        _check_complete(config)
     for key, value in values.items():
         rule = _rule_for(key, values)
         problem = rule.problem(value) if rule else None
         if problem:
             raise UserError(f"{key}={_shown(value)} does not fit: it must be {problem}.")
-    if "stop.epochs" in values:
+    if trains:
         _check_together(values)
+
+
+def _check_complete(config: Mapping[str, Any]) -> None:
+    for key in REQUIRED:
+        node: Any = config
+        for part in key.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                raise UserError(f"{key} is missing from the config; put it back (see conf/).")
+            node = node[part]
 
 
 def _rule_for(key: str, values: Mapping[str, Any]) -> Rule | None:
@@ -137,8 +166,8 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
     for where, target in targets(node):
         if _trusted(target, allowed):
             found = locate(target, where)
-            defined = f"{inspect.getmodule(found).__name__}.{found.__qualname__}"  # type: ignore[union-attr]
-            if _trusted(defined, allowed):
+            ours = inspect.isclass(found) or inspect.isfunction(found)
+            if ours and _trusted(f"{found.__module__}.{found.__qualname__}", allowed):
                 continue
         raise UserError(
             f"{source} asks to run '{target}' ({where}), which is not among the trusted packages; "
@@ -147,6 +176,8 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
 
 
 def _trusted(name: str, allowed: Sequence[str]) -> bool:
+    if name.startswith(NEVER):
+        return False
     return any(name == a or (a.endswith(".") and name.startswith(a)) for a in allowed)
 
 
@@ -199,6 +230,8 @@ def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **gi
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
+        if str(error).startswith("Error locating target"):
+            raise UserError(f"{where}: {str(error).splitlines()[0].split(',')[0]}.") from error
         raise
 
 

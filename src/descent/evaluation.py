@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from descent.config import check, check_targets, plain
 from descent.data.arrays import Arrays, Task
@@ -62,8 +62,10 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     check(cfg)
     asked = plain(cfg)
     run = Run(asked["run"])
-    config, description = run.config(), run.data()
+    config = run.config()
     check_targets(config, str(run.path), asked["trust"])
+    check(OmegaConf.create(config))
+    description = run.data()
     weights = asked["checkpoint"]
     if weights == BEST and not run.checkpoint_path(BEST).is_file():
         log.info(
@@ -191,11 +193,9 @@ def _restored(evaluation: Evaluation) -> Learner:
 def _outputs(learner: Learner, x: Tensor) -> Tensor:
     import torch
 
-    from descent.data.module import DTYPES, Chunks
+    from descent.data.module import Chunks
 
     learner.model.eval()
-    if x.dtype in DTYPES.values():
-        learner.model.to(x.dtype)
     with torch.no_grad():
         return torch.cat([learner.model(xb) for xb, _ in Chunks(x, x)]).double().cpu()
 

@@ -67,8 +67,10 @@ def _run_here(directory: str) -> Run:
 
 
 def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
-    config, result = run.config(), run.result()
+    config = run.config()
     check_targets(config, str(run.path), list(cfg.trust))
+    check(OmegaConf.create(config))
+    result = run.result()
     changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
     for change in changes:
         key = change.lstrip("+~").split("=")[0]
@@ -79,7 +81,7 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
             )
         OmegaConf.update(made := OmegaConf.create(config), key, OmegaConf.select(cfg, key))
         config = OmegaConf.to_container(made)  # type: ignore[assignment]
-    config["callbacks"].get("full_loss", {})["target"] = config["stop"]["loss"]
+    (config["callbacks"].get("full_loss") or {})["target"] = config["stop"]["loss"]
     check(OmegaConf.create(config))
     _check_unfinished(run, result, config)
     prepared = prepare(config["data"])

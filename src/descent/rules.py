@@ -22,15 +22,15 @@ class Rule:
 
     def problem(self, value: Any) -> str | None:
         """Return what the value must be, in words, or None if it fits."""
-        items = value if self.each and isinstance(value, list) else [value]
-        listed = not self.each or isinstance(value, list) or value in self.words
-        return None if listed and all(self._fits(item) for item in items) else self.words_for()
+        if any(value == word and type(value) is type(word) for word in self.words):
+            return None
+        if self.each:
+            fits = isinstance(value, list) and all(self._fits(item) for item in value)
+        else:
+            fits = self._fits(value)
+        return None if fits else self.words_for()
 
     def _fits(self, value: Any) -> bool:
-        if any(
-            value is word or (value == word and type(value) is type(word)) for word in self.words
-        ):
-            return True
         if self.type is Choice:
             return False
         if self.type is float and type(value) is int:
@@ -182,12 +182,14 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.min_delta": _from_zero(),
     "callbacks.early_stopping.check_finite": BOOL,
     # logger, trainer, paths
-    "logger.csv.save_dir": TEXT,
+    "logger.csv.name": TEXT,
     "logger.csv.version": TEXT,
     "trainer.accelerator": TEXT,
     "trainer.devices": Rule(int, at_least=-1, words=("auto",)),
     "trainer.strategy": TEXT,
-    "trainer.precision": Rule(str, words=(16, 32, 64)),
+    "trainer.precision": _one_of(
+        "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"
+    ),
     "trainer.threads": _int(1, "auto"),
     "trainer.check_val_every_n_epoch": _int(1),
     "trainer.limit_val_batches": _from_zero(),
@@ -204,3 +206,18 @@ RULES: dict[str, Rule] = {
     "overwrite": BOOL,
     "accelerator": TEXT,
 }
+
+# What a training config cannot do without; `~data.order` would take it out.
+REQUIRED = (
+    *("data.source", "model", "optimizer.lr", "scheduler", "trainer.threads"),
+    *("trainer.accelerator", "trainer.precision", "callbacks", "logger"),
+    *(k for k in RULES if k.startswith(("stop.", "penalty.", "clip."))),
+    *("name", "seed", "picture", "test", "optimized_metric", "resume", "trust"),
+    *(
+        f"data.{k}"
+        for k in (
+            *("batch_size", "order", "drop_last", "val_fraction", "test_fraction"),
+            *("split_seed", "scale", "scale_target", "limit", "window"),
+        )
+    ),
+)

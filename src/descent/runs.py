@@ -121,8 +121,11 @@ class Run:
     def result(self) -> dict[str, Any]:
         """Read the result; UserError if it is missing or damaged."""
         result = self._json(RESULT)
-        if result.get("status") not in set(Status):
+        if result.get("status") not in list(Status):
             raise self._damaged(RESULT, ValueError("it has no known status"))
+        lacking = [key for key in ("reason", "step", "epoch") if key not in result]
+        if lacking and result["status"] != Status.RUNNING:
+            raise self._damaged(RESULT, ValueError(f"it has no {lacking[0]}"))
         return result
 
     def checkpoint(self, name: str) -> dict[str, Any]:
@@ -141,8 +144,9 @@ class Run:
             raise UserError(f"{self.path} has no checkpoint '{name}' ({path.name}).")
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise self._damaged(f"checkpoints/{path.name}", error) from None
+        except Exception:
+            why = ValueError("it is cut short, or holds more than tensors and plain values")
+            raise self._damaged(f"checkpoints/{path.name}", why) from None
 
     def checkpoint_path(self, name: str) -> Path:
         """Return where a checkpoint lies, whether or not it exists."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 import torchmetrics
-from torch import Tensor, nn
+from torch import Tensor
 
 from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.shapes import Float, Shaped
 
 
-class Scores(nn.Module):
-    """The metrics of each split that has rows; a module, so that they move with the learner.
+class Scores:
+    """The metrics of each split that has rows, kept in float64 on the CPU: one answer everywhere.
 
     Args:
         data: the task, the outputs and the target's scale: regression metrics are in the target's
@@ -22,7 +23,6 @@ class Scores(nn.Module):
     """
 
     def __init__(self, data: Description, rows: Mapping[str, int]) -> None:
-        super().__init__()
         self.data = data
         self._by_split: dict[str, dict[str, torchmetrics.Metric]] = {
             split: {
@@ -32,8 +32,8 @@ class Scores(nn.Module):
             for split in ("val", "test")
             if rows[split]
         }
-        # registered here; they add nothing to the state that checkpoints hold
-        self.all = nn.ModuleList(m for split in self._by_split.values() for m in split.values())
+        for metric in (m for split in self._by_split.values() for m in split.values()):
+            metric.set_dtype(torch.float64)
 
     def names(self, split: str) -> list[str]:
         """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
@@ -41,14 +41,15 @@ class Scores(nn.Module):
 
     def add(self, split: str, outputs: Float[Tensor, "B C"], y: Tensor, loss: Tensor) -> None:
         """Add a piece of a split: its outputs, targets and mean loss."""
-        shown, wanted = predictions(self.data.task, outputs), y
+        shown = predictions(self.data.task, outputs.double().cpu())
+        wanted = y.double().cpu()
         if self.data.task.is_classification:
             wanted = wanted.reshape(-1).long()
         else:
             shown, wanted = self._unscaled(shown), self._unscaled(wanted)
         for name, metric in self._by_split[split].items():
             if name == "loss":
-                metric.update(loss, weight=len(y))
+                metric.update(loss.double().cpu(), weight=len(y))
             else:
                 metric.update(shown, wanted)
 

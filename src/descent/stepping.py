@@ -30,8 +30,8 @@ STEP_HOOKS = (
 class Clip:
     """Gradient clipping: to a 2-norm, by value, both (norm first) or neither."""
 
-    norm: float | None = None
-    value: float | None = None
+    norm: float | int | None = None
+    value: float | int | None = None
 
     def apply(self, parameters: Iterable[Tensor]) -> None:
         """Clip the gradients in place."""

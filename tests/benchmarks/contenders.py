@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import descent.cli  # registers the resolvers
+from descent.assembly import assemble, build_model
 from descent.config import plain
 from descent.data.prepare import Description, prepare
 from descent.job import Job
 from descent.losses import loss_for
 from descent.runs import Run
-from descent.assembly import assemble, build_model
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -58,14 +57,13 @@ def main() -> bool:
     )
     before, training, peak = map(int, done.stdout.split()[-3:])
     data = ROWS * (FEATURES + 1) * 4
-    times = (training - before) / data
-    rows = [
-        ["training data", f"{data / 2**20:,.0f} MiB", ""],
-        ["held while training, beyond the program", f"{(training - before) / 2**20:,.0f} MiB", f"{times:.2f}x"],
-        ["peak, while the source is turned into tensors", f"{(peak - before) / 2**20:,.0f} MiB", f"{(peak - before) / data:.2f}x"],
-    ]  # fmt: skip
-    print_table("Memory (target: data once, plus a window of 64 MiB)", ["what", "size", "of the data"], rows)
+    sizes = {
+        "held while training, beyond the program": training - before,
+        "peak, while the source is turned into tensors": peak - before,
+    }
+    rows = [["training data", f"{data / 2**20:,.0f} MiB", ""]]
+    rows += [[k, f"{v / 2**20:,.0f} MiB", f"{v / data:.2f}x"] for k, v in sizes.items()]
+    print_table(
+        "Memory (target: data once, plus a window of 64 MiB)", ["what", "size", "of the data"], rows
+    )
     return training - before <= data + 2 * 64 * 2**20
-
-
-__all__ = ["main", "resource"]

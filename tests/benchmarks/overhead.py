@@ -42,7 +42,14 @@ def main(rounds: int = 9) -> bool:
         for name, timing in timings.items():
             per_step = timing.median / work.steps * 1e6
             rows.append(
-                [work.name, work.device, name, f"{per_step:.0f} us", f"{timing.ratio:.2f}", timing.spread]
+                [
+                    work.name,
+                    work.device,
+                    name,
+                    f"{per_step:.0f} us",
+                    f"{timing.ratio:.2f}",
+                    timing.spread,
+                ]
             )
     header = ["job", "device", "who", "a step", "ratio", "range"]
     print_table(f"Whole fit per step, one thread (target: Descent <= {TARGET})", header, rows)

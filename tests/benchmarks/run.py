@@ -24,9 +24,13 @@ def main() -> int:
     chosen = sys.argv[1:] or list(ALL)
     unknown = [name for name in chosen if name not in ALL]
     if unknown:
-        print(f"error: there is no benchmark '{unknown[0]}'; choose from {', '.join(ALL)}.", file=sys.stderr)
+        print(
+            f"error: there is no benchmark '{unknown[0]}'; choose from {', '.join(ALL)}.",
+            file=sys.stderr,
+        )
         return 2
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores; medians of interleaved runs")
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"{versions}, {os.cpu_count()} cores; medians of interleaved runs")
     missed = [name for name in chosen if not importlib.import_module(name).main()]
     print(f"\nmissed: {', '.join(missed)}" if missed else "\nall targets met")
     return 1 if missed else 0

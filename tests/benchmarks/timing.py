@@ -50,9 +50,7 @@ def interleave(
             if i:
                 seconds[name].append(time.perf_counter() - began)
     return {
-        name: Timing(
-            taken, [a / b for a, b in zip(taken, seconds[reference], strict=True)]
-        )
+        name: Timing(taken, [a / b for a, b in zip(taken, seconds[reference], strict=True)])
         for name, taken in seconds.items()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_an_mlp_has_the_widths_it_was_given(hidden):
     model = MLP(4, 3, hidden=hidden)
     widths = [4, *hidden, 3]
     shapes = [tuple(layer.weight.shape) for layer in linears(model)]
-    assert shapes == [(out, into) for into, out in zip(widths[:-1], widths[1:], strict=True)]
+    assert shapes == [(out, into) for into, out in pairwise(widths)]
     assert model(torch.randn(5, 4)).shape == (5, 3)
 
 
@@ -100,7 +101,9 @@ STATISTICAL = 5 / math.sqrt(2 * 120_000)
 @pytest.mark.parametrize(("nonlinearity", "gain"), [("relu", math.sqrt(2)), ("linear", 1.0)])
 def test_kaiming_is_normal_with_the_gain_over_the_root_of_fan_in(nonlinearity, gain, layer):
     init_linear(layer, "kaiming", nonlinearity)
-    assert float(layer.weight.detach().std()) == pytest.approx(gain / math.sqrt(400), rel=STATISTICAL)
+    assert float(layer.weight.detach().std()) == pytest.approx(
+        gain / math.sqrt(400), rel=STATISTICAL
+    )
     # a normal distribution has kurtosis 3, a uniform one 1.8; the sample's is off by sqrt(24 / n)
     z = (layer.weight / layer.weight.std()).detach()
     assert float((z**4).mean()) == pytest.approx(3, abs=5 * math.sqrt(24 / 120_000))
@@ -110,7 +113,9 @@ def test_xavier_is_uniform_up_to_the_root_of_six_over_both_fans(layer):
     init_linear(layer, "xavier")
     bound = math.sqrt(6 / (400 + 300))
     assert float(layer.weight.detach().abs().max()) <= bound
-    assert float(layer.weight.detach().std()) == pytest.approx(bound / math.sqrt(3), rel=STATISTICAL)
+    assert float(layer.weight.detach().std()) == pytest.approx(
+        bound / math.sqrt(3), rel=STATISTICAL
+    )
 
 
 def test_normal_is_small(layer):

@@ -157,8 +157,11 @@ def test_thinning_bounds_the_points_and_leaves_the_tables_whole(given, train_run
     # the first and the last point are kept whatever the stride
     assert max(counts.values()) <= 52
     assert min(n for tag, n in counts.items() if not tag.startswith("final/")) >= 25
-    assert column(table(run, "steps"), "step", "loss")[6::7] == (
-        points(events, "by_step/train/step_loss")[1:]  # 303 / 50 rounded up is 7, and step 1
+    assert (
+        column(table(run, "steps"), "step", "loss")[6::7]
+        == (
+            points(events, "by_step/train/step_loss")[1:]  # 303 / 50 rounded up is 7, and step 1
+        )
     )
     ends = points(events, "by_epoch/train/full_loss")
     assert (ends[0][0], ends[-1][0]) == (0, 101)

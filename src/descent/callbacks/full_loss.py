@@ -52,7 +52,9 @@ class FullLoss(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Measure after an epoch."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0 or trainer.should_stop:
+        epoch = trainer.current_epoch + 1
+        last = trainer.should_stop or epoch == trainer.max_epochs
+        if epoch % self.every_n_epochs == 0 or last:
             self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Trainer, learner: Learner) -> None:

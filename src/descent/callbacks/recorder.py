@@ -18,6 +18,14 @@ from descent.learner import Learner
 from descent.recording import axes
 from descent.recording.axes import Series, stride
 from descent.recording.logger import EventFileLogger
+from descent.recording.points import (
+    StepBlock,
+    Thinning,
+    epoch_series,
+    full_loss_within,
+    step_columns,
+    step_series,
+)
 from descent.recording.tables import CsvTable
 
 FLUSH_SECONDS = 1.0
@@ -43,8 +51,9 @@ class Recorder(Callback):
         self._losses: list[np.ndarray] = []  # of the current epoch, by window
         self._rows: list[np.ndarray] = []
         self._grad_norm: float | None = None
-        self._steps: list[dict[str, Any]] = []  # blocks not yet written
+        self._steps: list[StepBlock] = []  # not yet written
         self._epochs: list[dict[str, Any]] = []
+        self._left_out: dict[str, Any] | None = None  # the latest epoch, if thinning dropped it
         self._flushed_at = 0.0
         self._lap = 0.0
 
@@ -73,9 +82,13 @@ class Recorder(Callback):
         per_epoch = trainer.datamodule.windows.steps_per_epoch  # type: ignore[attr-defined]
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         steps = min(pl_module.max_steps, epochs * per_epoch if epochs else np.inf)
-        self._step_stride = stride(int(steps), self.points)
-        self._epoch_stride = stride(-(-int(steps) // per_epoch), self.points)
-        self._lr_per_step = pl_module.schedule.interval == "step"
+        thin, every = stride(int(steps), self.points), max(self.grad_norm_every, 1)
+        self._thin = Thinning(
+            steps=thin,
+            epochs=stride(-(-int(steps) // per_epoch), self.points),
+            grad_norms=every * stride(thin, every),
+            lr_per_step=pl_module.schedule.interval == "step",
+        )
         self._monitored = _monitored(trainer, pl_module)
         self._lap, self._flushed_at = pl_module.clock.seconds, time.monotonic()
         if pl_module.global_step == 0 and pl_module.measured:
@@ -96,27 +109,25 @@ class Recorder(Callback):
         rows = np.asarray(outputs["rows"])
         self._losses.append(losses.numpy())
         self._rows.append(rows)
-        steps = outputs["first"] + 1 + np.arange(count)
         norms = outputs["grad_norms"]
         if norms:
             self._grad_norm = norms[max(norms)]
         full = pl_module.measured.pop(axes.FULL_LOSS, None)
-        # the epoch's own row will put the last step's value on every axis
-        row_follows = pl_module.at_epoch_end or trainer.should_stop
+        share = np.arange(1, count + 1) / count  # within a window steps are taken as equally long
         self._steps.append(
-            {
-                "step": steps,
-                "epoch": np.full(count, trainer.current_epoch + 1),
-                "samples": self.samples + np.cumsum(rows),
-                # within a window steps are taken as equally long
-                "seconds": began + (now - began) * np.arange(1, count + 1) / count,
-                "loss": self._losses[-1],
-                "lr": np.asarray(outputs["lrs"]),
-                "norms": norms,
-                "full_loss": full,
-                "row_follows": row_follows,
-                "time": time.time() - (now - began) * np.arange(count - 1, -1, -1) / count,
-            }
+            StepBlock(
+                step=outputs["first"] + 1 + np.arange(count),
+                epoch=np.full(count, trainer.current_epoch + 1),
+                samples=self.samples + np.cumsum(rows),
+                seconds=began + (now - began) * share,
+                loss=self._losses[-1],
+                lr=np.asarray(outputs["lrs"]),
+                time=time.time() - (now - began) * (1 - share),
+                norms=norms,
+                full_loss=full,
+                # the epoch's own row will put the last step's value on every axis
+                row_follows=pl_module.at_epoch_end or trainer.should_stop,
+            )
         )
         self.samples += int(rows.sum())
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
@@ -165,67 +176,40 @@ class Recorder(Callback):
         """Write all blocks to the tables and the loggers.
 
         Args:
-            last: also give the loggers the last epoch's point if thinning would leave it out.
+            last: also give the loggers the last epoch's point if thinning has left it out.
         """
         self._flushed_at = time.monotonic()
         steps, self._steps = self._steps, []
         epochs, self._epochs = self._epochs, []
         if not self._writes:
             return
-        if steps:
-            self._write_steps(steps)
-        if epochs:
-            self._write_epochs(epochs, last)
+        within = self._write_steps(steps) if steps else None
+        self._write_epochs(epochs, within, last)
         self._step_table.flush()
         self._epoch_table.flush()
         for logger in self._loggers:
             logger.save()
 
-    def _write_steps(self, blocks: list[dict[str, Any]]) -> None:
-        names = ("step", "epoch", "samples", "seconds", "loss", "lr", "time")
-        columns = {name: np.concatenate([b[name] for b in blocks]) for name in names}
-        step, first = columns["step"], columns["step"][0]
-        sparse = {name: np.full(len(step), np.nan) for name in ("grad_norm", "full_loss")}
-        for block in blocks:
-            for at, norm in block["norms"].items():
-                sparse["grad_norm"][at - first] = norm
-            if block["full_loss"] is not None:
-                sparse["full_loss"][block["step"][-1] - first] = block["full_loss"]
-        self._step_table.append(
-            {**columns, **{name: _blanks(values) for name, values in sparse.items()}}
-        )
-        x = {"by_step": step, "by_samples": columns["samples"]}
-        keep = (step % self._step_stride == 0) | (step == 1)
-        self._log(Series(axes.STEP_LOSS, columns["time"], columns["loss"], x).kept(keep))
-        if self._lr_per_step:
-            self._log(Series(axes.LR, columns["time"], columns["lr"], x).kept(keep))
-        every = max(self.grad_norm_every, 1)
-        thin = step % (every * stride(self._step_stride, every)) == 0
-        norms = Series(axes.GRAD_NORM, columns["time"], sparse["grad_norm"], x)
-        self._log(norms.kept(thin & ~np.isnan(sparse["grad_norm"])))
-        within = keep & ~np.isnan(sparse["full_loss"])
-        within[[b["step"][-1] - first for b in blocks if b["row_follows"]]] = False
-        self._log(Series(axes.FULL_LOSS, columns["time"], sparse["full_loss"], x).kept(within))
+    def _write_steps(self, blocks: list[StepBlock]) -> Series:
+        columns = step_columns(blocks)
+        blank = {name: _blanks(columns[name]) for name in ("grad_norm", "full_loss")}
+        self._step_table.append({**columns, **blank})
+        for series in step_series(columns, self._thin):
+            self._log(series)
+        return full_loss_within(blocks, columns, self._thin)
 
-    def _write_epochs(self, rows: list[dict[str, Any]], last: bool) -> None:
+    def _write_epochs(self, rows: list[dict[str, Any]], within: Series | None, last: bool) -> None:
         names = self._epoch_table.columns
-        self._epoch_table.append({name: [row.get(name) for row in rows] for name in names})
-        kept = [row for row in rows if row["epoch"] % self._epoch_stride == 0]
-        if last and rows[-1] not in kept:
-            kept.append(rows[-1])
-        on_steps = {axes.GRAD_NORM, *([axes.LR] if self._lr_per_step else [])}
-        measured = {name for row in kept for name in row} - {"epoch", "step", "samples", "time"}
-        for name in sorted(measured):
-            points = [row for row in kept if name in row]
-            x = {
-                "by_step": np.array([row["step"] for row in points]),
-                "by_epoch": np.array([row["epoch"] for row in points]),
-                "by_samples": np.array([row["samples"] for row in points]),
-            }
-            if name in on_steps:  # these have their own points there
-                del x["by_step"], x["by_samples"]
-            times = np.array([row["time"] for row in points])
-            self._log(Series(name, times, np.array([row[name] for row in points]), x))
+        if rows:
+            self._epoch_table.append({name: [row.get(name) for row in rows] for name in names})
+        kept = [row for row in rows if row["epoch"] % self._thin.epochs == 0]
+        if rows:
+            self._left_out = None if rows[-1] in kept else rows[-1]
+        if last and self._left_out is not None:
+            kept.append(self._left_out)
+            self._left_out = None
+        for series in epoch_series(kept, self._thin, within):
+            self._log(series)
 
     def _log(self, series: Series) -> None:
         for logger in self._loggers:

@@ -127,7 +127,9 @@ def check_finite(
     values: Shaped[np.ndarray, "N F"], names: Sequence[str], kind: str, source: str = "The data"
 ) -> None:
     """Refuse NaN and inf, naming the column and the first row (from 1) that holds one."""
-    if np.isfinite(values.sum()):  # a finite sum proves all finite, with no [N, F] mask
+    with np.errstate(all="ignore"):
+        total = values.sum()
+    if np.isfinite(total):  # a finite sum proves all finite, with no [N, F] mask
         return
     for i, name in enumerate(names):
         bad = np.flatnonzero(~np.isfinite(values[:, i]))

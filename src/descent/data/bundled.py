@@ -41,7 +41,7 @@ def diabetes() -> Arrays:
 
     bunch = load_diabetes()
     return Arrays(
-        bunch.data, bunch.target, Task.REGRESSION, numeric(bunch.feature_names), "progression"
+        bunch.data, bunch.target, Task.REGRESSION, numeric(list(bunch.feature_names)), "progression"
     )
 
 
@@ -51,7 +51,7 @@ def _classification(bunch: object, target: str) -> Arrays:
         bunch.data,  # type: ignore[attr-defined]
         bunch.target.astype(np.int64),  # type: ignore[attr-defined]
         Task.BINARY if len(names) == 2 else Task.MULTICLASS,
-        numeric(bunch.feature_names),  # type: ignore[attr-defined]
+        numeric(list(bunch.feature_names)),  # type: ignore[attr-defined]
         target,
         names,
     )

@@ -11,10 +11,10 @@ from descent.shapes import Int
 
 def split_rows(
     arrays: Arrays,
-    val_fraction: float,
-    test_fraction: float,
+    val_fraction: float | int,
+    test_fraction: float | int,
     seed: int,
-    limit: float | None = None,
+    limit: float | int | None = None,
 ) -> dict[str, Int[np.ndarray, " n"]]:
     """Split the rows into train, val and test, stratified by class.
 
@@ -45,7 +45,7 @@ def split_rows(
 
 
 def _cut(
-    arrays: Arrays, rows: np.ndarray, name: str, fraction: float, seed: int
+    arrays: Arrays, rows: np.ndarray, name: str, fraction: float | int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut `fraction` of all rows off `rows`; return (what is left, what was cut)."""
     if fraction == 0:
@@ -72,11 +72,24 @@ def _draw(
             f"{what} splits {len(rows)} rows into {len(rows) - count} and {count}, too few for "
             f"{len(arrays.classes)} classes; give another number."
         )
+    if classes is not None:
+        _check_singles(arrays, classes, what)
     others, drawn = train_test_split(rows, test_size=count, random_state=seed, stratify=classes)
     return np.sort(others), np.sort(drawn)
 
 
-def _limited(arrays: Arrays, rows: np.ndarray, limit: float, seed: int) -> np.ndarray:
+def _check_singles(arrays: Arrays, left: np.ndarray, what: str) -> None:
+    """Refuse to split a class of one row: earlier splits may have taken its other rows."""
+    counts = np.bincount(left, minlength=len(arrays.classes))
+    if (counts == 1).any():
+        name = arrays.classes[int((counts == 1).argmax())]
+        raise UserError(
+            f"{what} cannot be drawn in proportion: only 1 row of class '{name}' of target "
+            f"'{arrays.target}' is left; add rows, drop the class, or give another number."
+        )
+
+
+def _limited(arrays: Arrays, rows: np.ndarray, limit: float | int, seed: int) -> np.ndarray:
     count = round(len(rows) * limit) if limit < 1 else int(limit)
     if count == 0:
         raise UserError(f"data.limit={limit:g} of {len(rows)} training rows leaves none.")

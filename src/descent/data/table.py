@@ -10,13 +10,15 @@ import numpy as np
 
 from descent.data.arrays import Arrays, Column, Task, check_finite
 from descent.errors import UserError, did_you_mean
-from descent.shapes import Float
+from descent.shapes import Float, Shaped
 
 if TYPE_CHECKING:
     import polars as pl
 
 # A text column with more values than this is an identifier or free text, not a category.
 MOST_CATEGORIES = 100
+# In fewer rows than this a different text in each may well be a category.
+FEW_ROWS = 10
 # A target of whole numbers with at most this many values is read as classes.
 MOST_INFERRED_CLASSES = 10
 
@@ -77,7 +79,7 @@ def read_table(path: str | Path) -> pl.DataFrame:
     except pl.exceptions.NoDataError:
         raise UserError(f"{path} is empty; it needs a header and rows.") from None
     except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).splitlines()[0].rstrip(".")
+        first = "".join(c for c in str(error).splitlines()[0] if c.isprintable())[:160].rstrip(".")
         raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {first}.") from None
 
 
@@ -118,7 +120,7 @@ def encode(
 
 def encode_targets(
     series: pl.Series, classes: Sequence[str], path: str | Path
-) -> Float[np.ndarray, " N"]:
+) -> Shaped[np.ndarray, " N"]:
     """Turn a target column into class indices (where there are classes) or numbers."""
     return _codes(series, classes, path) if classes else _numbers(series, path)
 
@@ -130,7 +132,9 @@ def _check_column(frame: pl.DataFrame, name: str, path: str | Path) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:12])
+    # what is no table read as one can have endless names of odd characters
+    readable = ["".join(c if c.isprintable() else "?" for c in name[:30]) for name in names[:12]]
+    shown = ", ".join(readable)
     return shown if len(names) <= 12 else f"{shown} and {len(names) - 12} more"
 
 
@@ -163,6 +167,12 @@ def _column(series: pl.Series, path: str | Path) -> Column:
         raise UserError(
             f"Column '{series.name}' of {path} holds {len(categories)} different texts, more than "
             f"the {MOST_CATEGORIES} a category may have; leave it out with data.features=[...]."
+        )
+    if len(series) > FEW_ROWS and len(categories) == len(series):
+        raise UserError(
+            f"Column '{series.name}' of {path} holds a different text in every row, such as "
+            f"'{series[0]}', so nothing can be learnt from it; leave it out with "
+            "data.features=[...]."
         )
     return Column(series.name, tuple(categories))
 

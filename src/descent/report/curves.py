@@ -85,7 +85,7 @@ def _finish(axes: Axes, title: str, note: str | None) -> None:
     if note:
         axes.text(
             0.5, 0.02, note, transform=axes.transAxes, ha="center", va="bottom", fontsize=8,
-            wrap=True, bbox={"facecolor": "white", "edgecolor": VALIDATION, "alpha": 0.9},
+            wrap=True, bbox={"facecolor": "white", "edgecolor": VALIDATION, "linewidth": 1.5},
         )  # fmt: skip
 
 
