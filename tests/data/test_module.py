@@ -135,6 +135,28 @@ def test_rows_that_need_no_scaling_and_no_cast_are_not_copied() -> None:
     assert np.shares_memory(x.numpy(), features)
 
 
+def test_training_rows_made_in_the_place_of_their_source_spoil_no_other_split() -> None:
+    """A line of float32 is its source's to give away: train takes its place, val and test copy."""
+    options = {"scale": "standardize", "val_fraction": 0.1, "test_fraction": 0.2}
+    data = prepared("line.line", **options)
+    source, scaler, rows = data.arrays.features, data.scaler, data.rows
+    expected = {
+        n: ((source[r] - scaler.offset) / scaler.scale).astype("f4") for n, r in rows.items()
+    }
+    made = ready(data)
+    assert np.shares_memory(made.tensors["train"][0].numpy(), source)
+    for name, (x, _) in made.tensors.items():
+        np.testing.assert_array_equal(x.numpy(), expected[name])
+
+
+def test_a_source_that_is_not_to_be_given_away_is_left_as_it_is() -> None:
+    data = prepared("diabetes")
+    source = data.arrays.features
+    before = source.copy()
+    ready(data, "64-true")
+    np.testing.assert_array_equal(source, before)
+
+
 @pytest.mark.parametrize("order", ["sequential", "shuffle"])
 def test_sequential_batches_are_views_of_the_tensors_and_shuffled_ones_are_not(order: str) -> None:
     made = ready(prepared("iris"), order=order)

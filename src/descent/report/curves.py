@@ -54,7 +54,10 @@ def draw_curves(run_dir: Path, title: str, note: str | None = None) -> Path:
 def _draw_steps(axes: Axes, steps: pl.DataFrame) -> None:
     thin = steps[:: max(1, -(-steps.height // MOST_POINTS))]
     x, y = thin["step"].to_numpy(), _floats(thin, "loss")
-    axes.plot(x, y, ".", color=CLOUD, markersize=3, alpha=0.5, label="step loss (one mini-batch)")
+    size = 3 if thin.height > 200 else 6
+    axes.plot(
+        x, y, ".", color=CLOUD, markersize=size, alpha=0.6, label="step loss (one mini-batch)"
+    )
 
 
 def _draw_epochs(

@@ -1,0 +1,188 @@
+"""The rules of the house, held against the code's own imports, the tree and the README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+FILES = sorted(SRC.rglob("*.py"))
+MOST_LINES = 340
+
+# Rooms from the ground up: a file imports only from floors below its own, and within its floor
+# only what SAME_FLOOR names.
+FLOORS = [
+    ["errors", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["rules", "models", "recording", "report"],
+    ["config"],
+    ["data"],
+    ["runs", "losses", "scores", "stepping"],
+    ["learner", "cli", "job"],
+    ["callbacks", "device"],
+    ["assembly", "outcome"],
+    ["training", "evaluation"],
+]
+SAME_FLOOR = {("scores", "losses")}
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+WALLS = {
+    "hydra": ["train", "eval", "descent.cli", "descent.config", "descent.job"],
+    "lightning": [
+        "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
+        "descent.recording.logger", "descent.device", "descent.assembly", "descent.outcome",
+        "descent.training",
+    ],
+    "matplotlib": ["descent.report"],
+    "tensorboard": ["descent.recording"],
+    "torchmetrics": ["descent.scores"],
+}  # fmt: skip
+ONLY_INSIDE_FUNCTIONS = ("matplotlib", "sklearn", "polars", "rich", "filelock", "tensorboard")
+BEFORE_TORCH = [
+    "train", "eval", "descent.cli", "descent.config", "descent.rules", "descent.errors",
+    "descent.endings", "descent.seeds", "descent.job", "descent.runs", "descent.evaluation",
+    *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
+    *("descent.data.split", "descent.data.scale", "descent.data.prepare"),
+]  # fmt: skip
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def imports(path: Path, top_level: bool = False) -> Iterator[str]:
+    """Yield imported modules, `if TYPE_CHECKING:` left out; optionally only those run at import."""
+    waiting: list[ast.AST] = [ast.parse(path.read_text())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if top_level and isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        waiting += ast.iter_child_nodes(node)
+
+
+def within(name: str, places: list[str]) -> bool:
+    return any(name == place or name.startswith(place + ".") for place in places)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_down_and_never_back(path: Path) -> None:
+    name = name_of(path)
+    if not name.startswith("descent"):
+        return
+    room = room_of(name)
+    for imported in imports(path):
+        other = room_of(imported) if imported.startswith("descent.") else None
+        if other is None or other not in FLOOR or other == room:
+            continue
+        lower = FLOOR[other] < FLOOR[room] or (room, other) in SAME_FLOOR
+        assert lower, f"{name} imports {imported}, which is not below it"
+
+
+def test_every_room_has_its_floor() -> None:
+    rooms = {room_of(name_of(path)) for path in FILES if name_of(path).startswith("descent")}
+    assert rooms == set(FLOOR)
+
+
+@pytest.mark.parametrize("library", WALLS)
+def test_a_library_stays_within_its_walls(library: str) -> None:
+    for path in FILES:
+        if library in {module.split(".")[0] for module in imports(path)}:
+            assert within(name_of(path), WALLS[library]), f"{name_of(path)} imports {library}"
+
+
+def test_heavy_libraries_are_imported_where_they_are_used() -> None:
+    for path in FILES:
+        for module in imports(path, top_level=True):
+            top = module.split(".")[0]
+            assert top not in ONLY_INSIDE_FUNCTIONS, f"{name_of(path)} imports {top} at its top"
+
+
+def test_what_answers_before_torch_does_not_import_it() -> None:
+    by_name = {name_of(path): path for path in FILES}
+    for name in BEFORE_TORCH:
+        for module in imports(by_name[name], top_level=True):
+            assert module.split(".")[0] not in ("torch", "lightning"), f"{name} imports {module}"
+            ours = module.startswith("descent.") and module in by_name
+            assert not ours or within(module, BEFORE_TORCH) or module == "descent.shapes", (
+                f"{name} imports {module}, which may import torch"
+            )
+
+
+# ---- the tree
+
+
+def test_the_top_level_is_complete() -> None:
+    wanted = (
+        "pyproject.toml README.md Makefile conf src tests outputs LICENSE CHANGELOG.md "
+        "CONTRIBUTING.md constraints.txt .ci/run .gitignore .pre-commit-config.yaml"
+    )
+    assert [name for name in wanted.split() if not (ROOT / name).exists()] == []
+
+
+def test_files_are_named_for_their_subject_and_stay_short() -> None:
+    for path in FILES:
+        assert path.stem not in ("utils", "util", "helpers", "misc", "common"), path
+        assert len(path.read_text().splitlines()) <= MOST_LINES, f"{path} is too long"
+
+
+def test_nothing_in_the_project_names_a_machine() -> None:
+    for path in [*FILES, *(ROOT / "conf").rglob("*.yaml"), *ROOT.glob("*.*")]:
+        if path.is_file():
+            assert not re.search(r"(?<![\w.$-])/(home|root|tmp|work)/", path.read_text()), path
+
+
+# ---- the README
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```(?:sh|text)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [
+        line.split(" #")[0].removeprefix("$ ").strip() for b in blocks for line in b.split("\n")
+    ]
+    return [line for line in lines if line.startswith(("python src/", "make "))]
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if c.startswith("python")])
+def test_a_command_of_the_readme_composes(command: str) -> None:
+    _, script, *overrides = shlex.split(command.replace("<run>", "x").replace("<time>", "x"))
+    if "learnin_rate" in command:  # the README's own example of a mistake
+        return
+    swept = [re.sub(r"=(\w[\w.]*),.*", r"=\1", o) for o in overrides if o != "-m"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        compose(Path(script).stem, overrides=[o for o in swept if not o.startswith("--")])
+
+
+def test_the_readme_has_commands_and_its_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {c.split()[1] for c in readme_commands() if c.startswith("make")}
+    assert {"train", "test"} <= named <= targets
+    assert sum(c.startswith("python") for c in readme_commands()) >= 8
+
+
+def test_every_picture_of_the_readme_is_there() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert pictures
+    assert [p for p in pictures if not (ROOT / p).is_file()] == []
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make lint" in script
+    assert "make test\n" in script
