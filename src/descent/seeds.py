@@ -7,7 +7,7 @@ pure function of (seed, epoch) a resumed run continues as if it had never stoppe
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
 
 INIT, ORDER, NOISE, DATA = range(4)
 
@@ -20,7 +20,8 @@ def stream_seed(seed: int, stream: int, epoch: int = 0) -> int:
         stream: one of `INIT`, `ORDER`, `NOISE`, `DATA`.
         epoch: epoch index from 0, for streams that start afresh every epoch.
 
-    Source: NumPy's SeedSequence, whose outputs are independent for different entropy words.
+    Source: BLAKE2b (RFC 7693) of the three numbers; it mixes well and takes a microsecond, which
+    counts because the shortest epochs take fifty.
     """
-    words = np.random.SeedSequence([seed, stream, epoch]).generate_state(1, np.uint64)
-    return int(words[0]) >> 1
+    words = f"{seed}/{stream}/{epoch}".encode()
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little") >> 1

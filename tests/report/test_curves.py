@@ -56,9 +56,11 @@ def test_a_picture_is_drawn_however_the_run_ended(given, status, train_run):
 def test_a_diverged_run_says_so_in_its_picture(train_run):
     run = train_run(*GIVEN, "optimizer.lr=1e6")
     shown = pixels(run.path / "curves.png")
-    draw_curves(run.path, "the same without a note")
-    assert not np.array_equal(shown[350:], pixels(run.path / "curves.png")[350:])
-    assert has(shown, VALIDATION)  # the frame around the note: nothing was validated
+    bare = pixels(draw_curves(run.path, "the same without a note"))
+    reddish = [int((p[:, :, 0] - p[:, :, 2] > 0.3).sum()) for p in (shown, bare)]
+    # the note's frame, the only thing in colour where nothing was validated
+    assert reddish[0] > 200
+    assert reddish[1] == 0
 
 
 def test_no_picture_is_drawn_when_none_is_wanted(train_run):
@@ -94,4 +96,4 @@ def test_a_long_run_is_drawn_from_a_part_of_its_steps(tmp_path, monkeypatch):
     )
     shown = pixels(draw_curves(write_tables(tmp_path, ["1.0", "2.0"] * 50_000).path, "long"))
     assert 2000 <= drawn[0] <= 4000  # of the 100,000
-    assert has(shown, "#cccccc") or has(shown, CLOUD)
+    assert has(shown, CLOUD)

@@ -90,6 +90,7 @@ class Windows:
         self.rows_per_epoch = min(rows, self.steps_per_epoch * batch_size)
         row_bytes = x[:1].nbytes + y[:1].nbytes
         self.steps = window_steps(steps, batch_size, row_bytes, self.steps_per_epoch)
+        self._generator = torch.Generator()
         self.epoch = 0
         self.done = 0  # steps of this epoch that are behind us, when a run is continued halfway
 
@@ -123,7 +124,7 @@ class Windows:
         rows = len(self.x)
         if self.order == "sequential" or (self.order == "shuffle" and self.batch_size >= rows):
             return None
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, ORDER, self.epoch))
+        generator = self._generator.manual_seed(stream_seed(self.seed, ORDER, self.epoch))
         if self.order == "shuffle":
             picked = torch.randperm(rows, generator=generator)
         else:
