@@ -359,6 +359,12 @@ def test_an_unknown_target_is_named_with_its_key(target: str, sentence: str) -> 
         build({"_target_": target}, "model")
 
 
+def test_an_unknown_target_gets_its_one_sentence_and_no_log_beside_it(caplog: Any) -> None:
+    with pytest.raises(UserError, match=r"MLPP cannot be found; did you mean 'MLP'\?"):
+        build({"_target_": "descent.models.mlp.MLPP"}, "model")
+    assert caplog.records == []
+
+
 def test_an_unknown_target_within_a_target_is_a_mistake_of_the_user_too() -> None:
     node = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Liner"}]}
     with pytest.raises(UserError, match=r"torch\.nn\.Liner"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -189,16 +191,24 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     """
     from hydra.utils import get_object
 
+    # Hydra would print what it then raises
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
         found = get_object(target)
     except Exception as error:
-        cause = error.__cause__ or error
-        raise UserError(
-            f"{where}={target} cannot be found: {str(cause).splitlines()[0]}."
-        ) from error
+        raise UserError(f"{where}={target} cannot be found{_why(target, error)}") from error
     if not callable(found):
         raise UserError(f"{where}={target} is not something that can be called.")
     return found
+
+
+def _why(target: str, error: Exception) -> str:
+    """Return what is wrong with a target: a name near to it, or Python's own words."""
+    module, _, name = target.rpartition(".")
+    if module in sys.modules:
+        known = [n for n in vars(sys.modules[module]) if not n.startswith("_")]
+        return did_you_mean(name, known) or f": {module} has no '{name}'."
+    return f": {str(error.__cause__ or error).splitlines()[0].rstrip('.')}."
 
 
 def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **given: Any) -> Any:

@@ -19,12 +19,13 @@ class Rule:
     below: float | None = None
     words: Sequence[Any] = ()  # values allowed beside the type, such as 'full'
     each: bool = False  # a list whose items follow the rule
+    listable: bool = False  # one value, or a list of them
 
     def problem(self, value: Any) -> str | None:
         """Return what the value must be, in words, or None if it fits."""
         if any(value == word and type(value) is type(word) for word in self.words):
             return None
-        if self.each:
+        if self.each or (self.listable and isinstance(value, list)):
             fits = isinstance(value, list) and all(self._fits(item) for item in value)
         else:
             fits = self._fits(value)
@@ -185,7 +186,7 @@ RULES: dict[str, Rule] = {
     "logger.csv.name": TEXT,
     "logger.csv.version": TEXT,
     "trainer.accelerator": TEXT,
-    "trainer.devices": Rule(int, at_least=-1, words=("auto",)),
+    "trainer.devices": Rule(int, at_least=-1, words=("auto",), listable=True),
     "trainer.strategy": TEXT,
     "trainer.precision": _one_of(
         "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"
