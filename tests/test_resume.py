@@ -286,6 +286,15 @@ def test_a_finished_run_goes_on_as_if_it_had_been_longer(first, then, seconds, t
     assert run.config()["stop"] == straight.config()["stop"]
 
 
+def test_a_target_set_at_the_callback_is_kept(train_run):
+    given = (*PLAIN, "callbacks.full_loss.target=0.45")
+    run = train_run(*given, "stop.steps=25")
+    train_run(f"resume={run.path}", "stop.steps=null")
+    straight = train_run(*given)
+    assert "reached the target 0.45" in straight.result()["reason"]
+    assert_same_run(run, straight)
+
+
 def test_a_finished_run_is_not_trained_again(train_run):
     run = train_run(*PLAIN, "stop.epochs=1")
     with pytest.raises(UserError) as error:

@@ -130,6 +130,11 @@ def test_a_plateau_that_watches_what_is_not_measured_is_refused(train_run):
         train_run(*THREE, "scheduler=plateau")
 
 
+def test_a_plateau_schedule_cannot_step_per_step(train_run):
+    with pytest.raises(UserError, match=r"scheduler\.interval"):
+        train_run("data=iris", "scheduler=plateau", "scheduler.interval=step", "stop.epochs=1")
+
+
 def optimizer() -> torch.optim.Optimizer:
     return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
 

@@ -69,14 +69,22 @@ def test_every_step_series_is_found_by_step_and_by_samples(train_run):
     assert points(events, "by_epoch/lr") == column(epochs, "epoch", "lr")
 
 
-def test_full_loss_within_epochs_joins_that_of_the_epochs_in_one_series(train_run):
-    run = train_run(*GIVEN, "callbacks.full_loss.every_n_steps=6")
+@pytest.mark.parametrize(
+    ("steps", "epochs"),
+    [(6, 1), (7, 1), (9, 2)],  # at every, at no, and at an unmeasured epoch's end
+)
+def test_full_loss_within_epochs_joins_that_of_the_epochs_in_one_series(steps, epochs, train_run):
+    run = train_run(
+        *GIVEN,
+        f"callbacks.full_loss.every_n_steps={steps}",
+        f"callbacks.full_loss.every_n_epochs={epochs}",
+    )
     within, ends = (
         column(table(run, name), "step", of)
         for name, of in (("steps", "full_loss"), ("epochs", "train/full_loss"))
     )
-    assert [step for step, _ in within] == list(range(6, 73, 6))
-    assert [step for step, _ in ends] == [0, 18, 36, 54, 72]
+    assert [step for step, _ in within] == list(range(steps, 73, steps))
+    assert [step for step, _ in ends] == list(range(0, 73, 18 * epochs))
     found = points(reader(run), "by_step/train/full_loss")
     assert sorted(found) == sorted({*within, *ends})  # each step once
     # TensorBoard's data server drops what came before a step that does not rise
