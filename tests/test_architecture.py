@@ -23,7 +23,7 @@ FLOORS = [
     ["rules", "models", "recording", "report"],
     ["config"],
     ["data"],
-    ["runs", "losses", "scores", "stepping"],
+    ["runs", "losses", "scores", "stepping", "position"],
     ["learner", "cli", "job"],
     ["callbacks", "device"],
     ["assembly", "outcome"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
@@ -26,6 +27,19 @@ from descent.seeds import INIT, stream_seed
 from descent.stepping import Clip
 
 log = logging.getLogger(__name__)
+
+# Arguments of Lightning's Trainer that would not mean here what they say.
+ELSEWHERE = {
+    "max_epochs": "stop.epochs",
+    "max_steps": "stop.steps",
+    "gradient_clip_val": "clip.norm",
+    "gradient_clip_algorithm": "clip.norm or clip.value",
+    "accumulate_grad_batches": "a larger data.batch_size",
+    "limit_train_batches": "data.limit",
+    "overfit_batches": "debug=overfit",
+    "fast_dev_run": "debug=default",
+    "val_check_interval": "trainer.check_val_every_n_epoch",
+}
 
 
 def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
@@ -83,9 +97,23 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
         raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError("The model has no parameters to train.")
-    dtype = DTYPES.get(config["trainer"]["precision"])
-    # now, and not by the trainer: weights are loaded before it converts, and would be rounded
-    return model if dtype is None else model.to(dtype)
+    # converted now and not by the trainer, which loads weights first: they would be rounded
+    dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
+    model = model.to(dtype)
+    _check_outputs(model, torch.zeros(2, features, dtype=dtype), description.outputs)
+    return model
+
+
+@torch.no_grad()
+def _check_outputs(model: nn.Module, x: Tensor, outputs: int) -> None:
+    """Refuse a model whose outputs a loss would broadcast instead of compare."""
+    shape = tuple(model.eval()(x).shape)
+    model.train()
+    if shape != (len(x), outputs):
+        raise UserError(
+            f"The model turns {len(x)} rows into outputs of shape {shape}, but the data need "
+            f"{(len(x), outputs)}; out_features says how many columns."
+        )
 
 
 def build_learner(
@@ -144,6 +172,12 @@ def _try_out(optimizer: Any, schedule: Schedule) -> None:
         made = optimizer([nn.Parameter(torch.zeros(1))])
     except (TypeError, ValueError, IndexError) as error:
         raise UserError(f"The optimizer refuses its arguments: {error}.") from error
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UserError(
+            f"{type(made).__name__} evaluates the loss several times a step, which windows of "
+            "mini-batches do not offer; choose another optimizer."
+        )
     try:
         schedule.make(made)
     except (TypeError, ValueError) as error:
@@ -178,6 +212,8 @@ def _trainer(
     config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, validates: bool
 ) -> L.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
+    for key in [key for key in options if key in ELSEWHERE]:
+        raise UserError(f"trainer.{key} has no effect on windows; use {ELSEWHERE[key]} instead.")
     offer = {"run_dir": run.path, "save_dir": str(run.path)}
     nodes = {name: node for name, node in (config["logger"] or {}).items() if node}
     loggers = [build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()]

@@ -17,6 +17,7 @@ from descent.data.prepare import Description
 from descent.data.windows import Window
 from descent.endings import Ending
 from descent.losses import Loss, loss_for, penalized, penalty
+from descent.position import restore_streams, streams, tell_whole_epochs
 from descent.scores import Scores
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float
@@ -140,12 +141,13 @@ class Learner(L.LightningModule):
         training = self.model.training
         self.model.eval()
         with self.trainer.precision_plugin.forward_context():
-            terms = [self.loss(self.model(xb), yb).double() * len(xb) for xb, yb in Chunks(x, y)]
-            total = torch.stack(terms).sum() / len(x)
+            # summed on the host: pieces are few, and not every device knows float64
+            terms = [float(self.loss(self.model(xb), yb)) * len(xb) for xb, yb in Chunks(x, y)]
+            total = math.fsum(terms) / len(x)
             if self._penalized:
-                total = total + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
+                total += float(penalty(self._penalized, self.penalty.l1, self.penalty.l2))
         self.model.train(training)
-        return float(total)
+        return total
 
     # ---- the window loop
 
@@ -154,9 +156,7 @@ class Learner(L.LightningModule):
         self._stepper = make_stepper(self.trainer, self, self.clip)
         restored, self._restored = self._restored, {}
         if restored:
-            torch.set_rng_state(restored["rng"])
-            if restored["cuda_rng"] is not None and self.device.type == "cuda":
-                torch.cuda.set_rng_state(restored["cuda_rng"], self.device)
+            restore_streams(restored, self.device)
         else:
             torch.manual_seed(stream_seed(self.seed, NOISE))
         self.clock.start()
@@ -211,7 +211,7 @@ class Learner(L.LightningModule):
     def _report(
         self, losses: list[Tensor], rows: list[int], lrs: list[float], norms: dict[int, Tensor]
     ) -> dict[str, Any]:
-        """Count the steps and bring the window's figures to the host, in one transfer."""
+        """Count the steps and bring the window's figures to the host, in bulk."""
         taken = len(losses)
         vector = torch.stack(losses) if taken else torch.empty(0)
         if self.trainer.world_size > 1:
@@ -219,6 +219,7 @@ class Learner(L.LightningModule):
         vector = vector.cpu()
         lost = (~vector.isfinite()).nonzero()
         kept = int(lost[0]) + 1 if len(lost) else taken
+        measured = torch.stack(list(norms.values())).tolist() if norms else []
         first = self.global_step
         if self._stepper.counts_steps:
             first -= taken
@@ -234,7 +235,7 @@ class Learner(L.LightningModule):
             "losses": vector[:kept],
             "rows": rows[:kept],
             "lrs": lrs[:kept],
-            "grad_norms": {s: float(n) for s, n in norms.items() if s <= first + kept},
+            "grad_norms": {s: n for s, n in zip(norms, measured, strict=True) if s <= first + kept},
         }
 
     def on_train_epoch_end(self) -> None:
@@ -293,29 +294,14 @@ class Learner(L.LightningModule):
     # ---- checkpoints: tensors and primitives only
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the streams and the position; tell Lightning only of whole epochs.
-
-        Lightning's own restart in mid-epoch counts its batches, which here are windows and may
-        be cut anywhere. So its loops are told that `epochs_done` epochs are over and nothing else,
-        and the windows skip `steps_in_epoch` steps.
-        """
-        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        """Keep the streams and the position."""
         checkpoint[STATE] = {
-            "rng": torch.get_rng_state(),
-            "cuda_rng": cuda,
+            **streams(self.device),
             "epochs_done": self.epochs_done,
             "steps_in_epoch": self.steps_in_epoch,
             "seconds": self.clock.seconds,
         }
-        fit = checkpoint["loops"]["fit_loop"]
-        for span in ("total", "current"):
-            fit["epoch_progress"][span] = dict.fromkeys(
-                fit["epoch_progress"][span], self.epochs_done
-            )
-            batches = fit["epoch_loop.batch_progress"]
-            batches[span] = dict.fromkeys(batches[span], 0)
-        batches["is_last_batch"] = False
-        fit["epoch_loop.state_dict"]["_batches_that_stepped"] = 0
+        tell_whole_epochs(checkpoint["loops"], self.epochs_done)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up where `on_save_checkpoint` left off."""
