@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 
 from descent.callbacks.checkpoint import Checkpoint
@@ -19,10 +20,11 @@ from descent.config import build
 from descent.data.module import DTYPES, DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
-from descent.errors import UserError
+from descent.errors import UserError, did_you_mean
 from descent.job import Job
 from descent.learner import Learner, Penalty, Schedule
 from descent.runs import Run
+from descent.scores import metrics_for
 from descent.seeds import INIT, stream_seed
 from descent.stepping import Clip
 
@@ -56,6 +58,7 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     options = {key: config["data"][key] for key in ("order", "drop_last", "window")}
     data = DataModule(prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None)
     learner = build_learner(config, description, model)
+    _check_monitors(callbacks, learner, description)
     parameters = sum(p.numel() for p in model.parameters())
     threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
     torch.set_num_threads(threads)
@@ -82,6 +85,28 @@ def _describe(
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
+
+
+def _check_monitors(
+    callbacks: list[L.Callback], learner: Learner, description: Description
+) -> None:
+    """Refuse to watch a metric that nobody measures; names other than train/ and val/ are free."""
+    names = metrics_for(description.task, max(description.outputs, 2), rows=2)
+    known = ["train/loss", "train/full_loss", "val/loss", *(f"val/{name}" for name in names)]
+    watched = {"scheduler": learner.schedule.monitor}
+    watched |= {type(c).__name__: getattr(c, "monitor", None) for c in callbacks}
+    for who, name in watched.items():
+        if name is None or not name.startswith(("train/", "val/")):
+            continue
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}."
+            raise UserError(f"{who} watches '{name}', which is not measured{hint}")
+        stops = who == EarlyStopping.__name__
+        if stops and name.startswith("val/") and not description.rows["val"]:
+            raise UserError(
+                f"{who} watches '{name}', but no rows are kept for validation; set "
+                "data.val_fraction, or watch train/full_loss."
+            )
 
 
 def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:
@@ -146,6 +171,11 @@ def build_learner(
         raise UserError(
             f"scheduler.monitor={monitor}, but no rows are kept for validation; "
             "set data.val_fraction, or scheduler.monitor=train/full_loss."
+        )
+    if interval == "step" and str(node["_target_"]).endswith("ReduceLROnPlateau"):
+        raise UserError(
+            "scheduler.interval=step does not suit a plateau schedule, whose metric comes once an "
+            "epoch; use scheduler.interval=epoch."
         )
     schedule = Schedule(build(_partial(node), "scheduler"), interval, monitor)
     _try_out(optimizer, schedule)

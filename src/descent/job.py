@@ -20,7 +20,7 @@ from descent.runs import LAST, Run
 log = logging.getLogger(__name__)
 
 # What may change when a run is continued; everything else would make it another run.
-CHANGEABLE = ("stop.", "trainer.")
+CHANGEABLE = ("stop.", "trainer.", "trainer")
 
 
 @dataclass
@@ -74,6 +74,12 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
     for change in changes:
         key = change.lstrip("+~").split("=")[0]
+        spans = "auto" in config["scheduler"].values()
+        if spans and key in ("stop.epochs", "stop.steps"):
+            raise UserError(
+                f"The lr schedule of {run.path} spans the whole run, so {key} cannot be changed; "
+                "start a new run."
+            )
         if not key.startswith(CHANGEABLE):
             raise UserError(
                 f"A continued run keeps its own config, so {key} cannot be changed; only "
@@ -81,7 +87,8 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
             )
         OmegaConf.update(made := OmegaConf.create(config), key, OmegaConf.select(cfg, key))
         config = OmegaConf.to_container(made)  # type: ignore[assignment]
-    (config["callbacks"].get("full_loss") or {})["target"] = config["stop"]["loss"]
+    if any(change.startswith("stop.loss=") for change in changes):
+        (config["callbacks"].get("full_loss") or {})["target"] = config["stop"]["loss"]
     check(OmegaConf.create(config))
     _check_unfinished(run, result, config)
     prepared = prepare(config["data"])
@@ -103,10 +110,14 @@ def _check_unfinished(run: Run, result: Mapping[str, Any], config: Mapping[str, 
     if status != Status.OK:
         return
     epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
+    if result.get("stopped_early"):
+        raise UserError(
+            f"{run.path} has ended by itself ({result['reason']}); start a new run to go further."
+        )
     room = (epochs is None or result["epoch"] < epochs) and (
         steps is None or result["step"] < steps
     )
-    if not room or result.get("stopped_early"):
+    if not room:
         raise UserError(
             f"{run.path} is finished ({result['reason']}); to go on, give it a larger "
             "stop.epochs or stop.steps."

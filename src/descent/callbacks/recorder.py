@@ -51,8 +51,10 @@ class Recorder(Callback):
         self._losses: list[np.ndarray] = []  # of the current epoch, by window
         self._rows: list[np.ndarray] = []
         self._grad_norm: float | None = None
+        self._lr: float | None = None  # of the last step
         self._steps: list[StepBlock] = []  # not yet written
         self._epochs: list[dict[str, Any]] = []
+        self._full_loss_at = -1  # the last step whose full loss the loggers have
         self._left_out: dict[str, Any] | None = None  # the latest epoch, if thinning dropped it
         self._flushed_at = 0.0
         self._lap = 0.0
@@ -109,6 +111,7 @@ class Recorder(Callback):
         rows = np.asarray(outputs["rows"])
         self._losses.append(losses.numpy())
         self._rows.append(rows)
+        self._lr = outputs["lrs"][-1]
         norms = outputs["grad_norms"]
         if norms:
             self._grad_norm = norms[max(norms)]
@@ -125,8 +128,6 @@ class Recorder(Callback):
                 time=time.time() - (now - began) * (1 - share),
                 norms=norms,
                 full_loss=full,
-                # the epoch's own row will put the last step's value on every axis
-                row_follows=pl_module.at_epoch_end or trainer.should_stop,
             )
         )
         self.samples += int(rows.sum())
@@ -141,7 +142,7 @@ class Recorder(Callback):
             running = float(np.dot(losses.astype(np.float64), rows) / rows.sum())
             pl_module.measured[axes.RUNNING_LOSS] = running
         self._losses, self._rows = [], []
-        extra = {axes.LR: pl_module.lr}
+        extra = {axes.LR: pl_module.lr if self._lr is None else self._lr}
         if self._grad_norm is not None:
             extra[axes.GRAD_NORM] = self._grad_norm
         self._add_epoch_row(trainer.current_epoch + 1, pl_module, extra)
@@ -196,7 +197,7 @@ class Recorder(Callback):
         self._step_table.append({**columns, **blank})
         for series in step_series(columns, self._thin):
             self._log(series)
-        return full_loss_within(blocks, columns, self._thin)
+        return full_loss_within(columns, self._thin)
 
     def _write_epochs(self, rows: list[dict[str, Any]], within: Series | None, last: bool) -> None:
         names = self._epoch_table.columns
@@ -208,7 +209,9 @@ class Recorder(Callback):
         if last and self._left_out is not None:
             kept.append(self._left_out)
             self._left_out = None
-        for series in epoch_series(kept, self._thin, within):
+        for series in epoch_series(kept, self._thin, within, self._full_loss_at):
+            if series.name == axes.FULL_LOSS and len(series.x.get("by_step", ())):
+                self._full_loss_at = int(series.x["by_step"][-1])
             self._log(series)
 
     def _log(self, series: Series) -> None:
@@ -235,6 +238,7 @@ class Recorder(Callback):
             "positions": positions,
             "samples": self.samples,
             "grad_norm": self._grad_norm,
+            "full_loss_at": self._full_loss_at,
             "last_row": self.last_row,
             "losses": [torch.from_numpy(block.copy()) for block in self._losses],
             "rows": [block.tolist() for block in self._rows],
@@ -245,6 +249,7 @@ class Recorder(Callback):
         self._positions = state_dict["positions"]
         self.samples = state_dict["samples"]
         self._grad_norm = state_dict["grad_norm"]
+        self._full_loss_at = state_dict["full_loss_at"]
         self.last_row = state_dict["last_row"]
         self._losses = [block.numpy() for block in state_dict["losses"]]
         self._rows = [np.array(block) for block in state_dict["rows"]]

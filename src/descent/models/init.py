@@ -15,7 +15,8 @@ def init_linear(layer: nn.Linear, scheme: str, nonlinearity: str = "linear") -> 
         layer: weight [out, in], bias [out] or None.
         scheme: `kaiming` (He et al. 2015, fan-in, normal), `xavier` (Glorot and Bengio 2010,
             uniform), `normal` (standard deviation 0.01) or `zeros`.
-        nonlinearity: what follows the layer, for the gain of `kaiming`: `relu` or `linear`.
+        nonlinearity: what follows the layer, for the gain of `kaiming`: a name that
+            `torch.nn.init.calculate_gain` knows.
     """
     if scheme == "kaiming":
         nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)  # type: ignore[arg-type]

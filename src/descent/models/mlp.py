@@ -18,6 +18,8 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "leaky_relu": nn.LeakyReLU,
 }
+# Whose gain `kaiming` takes; activations shaped like relu take relu's.
+GAINS = {"tanh": "tanh", "sigmoid": "sigmoid", "leaky_relu": "leaky_relu"}
 
 
 class MLP(nn.Module):
@@ -54,7 +56,7 @@ class MLP(nn.Module):
         for i, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
                 last = i == len(layers) - 1
-                init_linear(layer, init, "linear" if last else "relu")
+                init_linear(layer, init, "linear" if last else GAINS.get(activation, "relu"))
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B C"]:
         """Return C outputs per row."""

@@ -23,7 +23,6 @@ class StepBlock:
         time: wall times [k].
         norms: gradient norm by step, where it was measured.
         full_loss: measured after the last of these steps, if it was.
-        row_follows: whether the epoch's own row will hold that full loss.
     """
 
     step: np.ndarray
@@ -35,7 +34,6 @@ class StepBlock:
     time: np.ndarray
     norms: dict[int, float]
     full_loss: float | None
-    row_follows: bool
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,9 @@ def step_series(columns: dict[str, np.ndarray], thin: Thinning) -> list[Series]:
     return [*series, _by_step(columns, "grad_norm", axes.GRAD_NORM, measured)]
 
 
-def full_loss_within(
-    blocks: Sequence[StepBlock], columns: dict[str, np.ndarray], thin: Thinning
-) -> Series:
-    """Return the full losses measured within epochs, less those that an epoch's row repeats."""
+def full_loss_within(columns: dict[str, np.ndarray], thin: Thinning) -> Series:
+    """Return the full losses measured after steps."""
     keep = ~np.isnan(columns["full_loss"]) & (columns["step"] % thin.steps == 0)
-    first = columns["step"][0]
-    keep[[b.step[-1] - first for b in blocks if b.row_follows]] = False
     return _by_step(columns, "full_loss", axes.FULL_LOSS, keep)
 
 
@@ -90,7 +84,7 @@ def _by_step(columns: dict[str, np.ndarray], column: str, name: str, keep: np.nd
 
 
 def epoch_series(
-    rows: Sequence[dict[str, Any]], thin: Thinning, within: Series | None
+    rows: Sequence[dict[str, Any]], thin: Thinning, within: Series | None, written: int = -1
 ) -> list[Series]:
     """Return every figure of some epochs on all three axes.
 
@@ -98,6 +92,7 @@ def epoch_series(
         rows: one an epoch: figures by name, and the place of the epoch on each axis.
         thin: lr by step stands in `step_series` already.
         within: full losses between these epochs, merged in so that steps rise in the file.
+        written: the last step whose full loss is in the file already.
     """
     on_steps = {axes.GRAD_NORM, *([axes.LR] if thin.lr_per_step else [])}
     names = {name for row in rows for name in row} - set(PLACES)
@@ -114,12 +109,17 @@ def epoch_series(
             continue
         x = {"by_step": place["step"].astype(int), "by_samples": place["samples"].astype(int)}
         by_step = Series(name, place["time"], values, x)
-        made.append(_merged(by_step, within) if within and name == axes.FULL_LOSS else by_step)
+        if name == axes.FULL_LOSS:
+            by_step = _merged(by_step, within) if within is not None else by_step
+            by_step = by_step.kept(by_step.x["by_step"] > written)
+        made.append(by_step)
     return made
 
 
 def _merged(a: Series, b: Series) -> Series:
-    order = np.argsort(np.concatenate([a.x["by_step"], b.x["by_step"]]), kind="stable")
-    x = {axis: np.concatenate([a.x[axis], b.x[axis]])[order] for axis in a.x}
-    times, values = np.concatenate([a.times, b.times]), np.concatenate([a.values, b.values])
-    return Series(a.name, times[order], values[order], x)
+    """Join two series of one metric; a step that stands in both is kept once, steps rise."""
+    x = {axis: np.concatenate([a.x[axis], b.x[axis]]) for axis in a.x}
+    joined = Series(
+        a.name, np.concatenate([a.times, b.times]), np.concatenate([a.values, b.values]), x
+    )
+    return joined.kept(np.unique(x["by_step"], return_index=True)[1])
