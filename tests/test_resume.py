@@ -352,3 +352,25 @@ def test_a_directory_is_trained_in_by_one_process_at_a_time(tmp_path):
         pass
     with Run(tmp_path).lock():
         pass
+
+
+def test_a_schedule_that_spans_the_run_keeps_its_length(train_run):
+    run = train_run(*PLAIN, "scheduler=cosine", "stop.epochs=2")
+    with pytest.raises(
+        UserError, match=r"schedule of .* spans the whole run, so stop.epochs cannot"
+    ):
+        train_run(f"resume={run.path}", "stop.epochs=4")
+
+
+def test_a_run_may_go_on_with_another_trainer(train_run):
+    run = train_run(*PLAIN, "stop.epochs=1")
+    train_run(f"resume={run.path}", "trainer=cpu", "stop.epochs=2")
+    assert run.config()["trainer"]["accelerator"] == "cpu"
+    assert run.result()["epoch"] == 2
+
+
+def test_a_run_that_reached_its_target_is_not_continued(train_run):
+    run = train_run(*PLAIN, "stop.epochs=9", "stop.loss=0.9")
+    assert run.result()["stopped_early"]
+    with pytest.raises(UserError, match=r"has ended by itself \(full loss .* reached the target"):
+        train_run(f"resume={run.path}", "stop.epochs=99")
