@@ -12,13 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from descent.assembly import assemble, build_model
 from descent.data.module import split_tensors
 from descent.data.prepare import Description
 from descent.job import Job
 from descent.losses import loss_for
 from descent.runs import Run
 from descent.seeds import ORDER, stream_seed
-from descent.training import assemble, build_model, train
+from descent.training import train
 
 # 442 patients, 354 of them train; 354 = 17 * 20 + 14, so that the last of 18 batches is short
 DIABETES = ("data=diabetes", "model=mlp", "model.hidden=[16]", "trainer.precision=64-true")

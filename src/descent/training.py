@@ -14,7 +14,7 @@ import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from descent.assembly import assemble, build_learner, build_model  # noqa: F401
+from descent.assembly import assemble
 from descent.data.module import DataModule
 from descent.endings import Ending, Reason, RunEnded, Status
 from descent.job import Job

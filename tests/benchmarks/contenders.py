@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import descent.cli  # registers the resolvers
+import descent.cli  # noqa: F401 - registers the resolvers
 from descent.assembly import assemble, build_model
 from descent.config import plain
 from descent.data.prepare import Description, prepare
@@ -126,6 +126,3 @@ def ours(work: Work, *more: str) -> Callable[[], object]:
     job = Job(config, prepare(config["data"]), Run(tempfile.mkdtemp()))
     learner, data, trainer = assemble(job)
     return lambda: trainer.fit(learner, datamodule=data)
-
-
-__all__ = ["Work", "by_hand", "descent", "ours", "plain_lightning"]
