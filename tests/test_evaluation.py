@@ -64,7 +64,7 @@ def test_evaluation_says_that_metrics_are_as_recorded(caplog, train_run):
 
 
 def test_a_run_without_validation_rows_is_evaluated_with_its_last_weights(caplog, train_run):
-    run = train_run("data=diabetes", "data.val_fraction=0.0", *SHORT)
+    run = train_run("data=diabetes", "data.batch_size=20", "data.val_fraction=0.0", *SHORT)
     caplog.set_level(logging.INFO)
     assert run_eval(f"run={run.path}") == recorded(run)
     assert any("has no best.ckpt" in message for message in caplog.messages)
@@ -87,7 +87,8 @@ def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_job) -> Ru
     (tmp_path / "interrupting.py").write_text(INTERRUPTING)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("interrupting")
-    job = make_job("data=diabetes", "data.window=3", "picture=false", "logger=none",
+    job = make_job("data=diabetes", "data.batch_size=20", "data.window=3", "picture=false",
+                   "logger=none",
                    "+callbacks.interrupt._target_=interrupting.Interrupt")  # fmt: skip
     with pytest.raises(SystemExit):
         train(job)
@@ -297,7 +298,7 @@ def test_changed_data_cannot_repeat_the_metrics(tmp_path, priced):
 
 
 def test_a_run_without_test_rows_asks_for_others(train_run):
-    run = train_run("data=diabetes", "data.test_fraction=0.0", *SHORT)
+    run = train_run("data=diabetes", "data.batch_size=20", "data.test_fraction=0.0", *SHORT)
     with pytest.raises(UserError, match=r"kept no test rows .*give data\.path"):
         run_eval(f"run={run.path}")
 

@@ -22,7 +22,13 @@ from descent.seeds import ORDER, stream_seed
 from descent.training import train
 
 # 442 patients, 354 of them train; 354 = 17 * 20 + 14, so that the last of 18 batches is short
-DIABETES = ("data=diabetes", "model=mlp", "model.hidden=[16]", "trainer.precision=64-true")
+DIABETES = (
+    "data=diabetes",
+    "data.batch_size=20",
+    "model=mlp",
+    "model.hidden=[16]",
+    "trainer.precision=64-true",
+)
 SHORT = ("picture=false", "test=false")
 
 
@@ -156,7 +162,7 @@ def test_a_run_without_a_limit_of_steps_counts_every_step(train_run):
 @pytest.mark.parametrize("batch_size", [1, 20, 100, 353])
 def test_with_lr_0_running_loss_is_full_loss(batch_size, train_run):
     run = train_run(
-        "data=diabetes", "model=linear", "model.init=xavier", "optimizer=sgd",
+        "data=diabetes", "data.batch_size=20", "model=linear", "model.init=xavier", "optimizer=sgd",
         "optimizer.lr=1e-300", "trainer.precision=64-true", f"data.batch_size={batch_size}",
         "penalty.l1=0.01", "penalty.l2=0.1", "stop.epochs=1", "test=false",
     )  # fmt: skip
@@ -165,8 +171,17 @@ def test_with_lr_0_running_loss_is_full_loss(batch_size, train_run):
     assert after["train/loss"] == pytest.approx(before["train/full_loss"], rel=1e-12)
 
 
-def test_gradient_descent_reaches_the_least_squares_fit(make_job):
-    job = make_job("experiment=diabetes_least_squares", "picture=false", "stop.epochs=1000")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("experiment=diabetes_least_squares", "stop.epochs=1000"),
+        ("model=linear", "data=diabetes"),  # as it is typed, with every default
+        ("model=linear", "data=diabetes", "seed=1"),
+    ],
+    ids=" ".join,
+)
+def test_gradient_descent_reaches_the_least_squares_fit(given, make_job):
+    job = make_job(*given, "picture=false")
     rows, arrays = job.prepared.rows["train"], job.prepared.arrays
     x, y = arrays.features[rows], arrays.targets[rows]
     design = np.column_stack([x, np.ones(len(x))])
@@ -285,7 +300,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_any_module_and_any_optimizer_train_unchanged(mine, make_job):
     job = make_job(
-        "data=diabetes", "trainer.precision=64-true", "stop.epochs=3", *SHORT,
+        "data=diabetes", "data.batch_size=20", "trainer.precision=64-true", "stop.epochs=3", *SHORT,
         "model=linear", "model._target_=users_own.Net", "~model.bias", "~model.init",
         "+model.width=7", "optimizer=sgd", "optimizer._target_=users_own.SignDescent",
         "~optimizer.weight_decay", "optimizer.lr=0.001",
@@ -358,7 +373,8 @@ def test_a_run_stops_early_when_validation_loss_stops_improving(train_run):
 @pytest.mark.parametrize("window", [1, "auto"])
 def test_a_diverged_run_says_at_which_step_and_ends_its_record_there(window, make_job):
     job = make_job(
-        "data=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=1e6", "picture=false",
+        "data=diabetes", "data.batch_size=20", "model=linear", "optimizer=sgd",
+        "optimizer.lr=1e6", "picture=false",
         f"data.window={window}",
     )  # fmt: skip
     assert train(job) is None

@@ -25,7 +25,8 @@ TRAIN = Path(__file__).parents[1] / "src" / "train.py"
 # 354 training rows: 18 steps an epoch, the last of 14 rows. Everything that draws random numbers
 # or keeps a state is on: dropout, Adam's moments, a schedule per step, best weights, grad norms.
 GIVEN = (
-    "data=diabetes", "model.hidden=[16]", "model.dropout=0.2", "optimizer=adam",
+    "data=diabetes", "data.batch_size=20", "model.hidden=[16]", "model.dropout=0.2",
+    "optimizer=adam",
     "optimizer.lr=0.01", "scheduler=warmup_cosine", "picture=false",
 )  # fmt: skip
 PLAIN = (*GIVEN[:-2], "picture=false")  # a constant lr, for runs whose length changes
@@ -306,7 +307,9 @@ def test_a_finished_run_is_not_trained_again(train_run):
 
 
 def test_a_diverged_run_is_not_continued(train_run):
-    run = train_run("data=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=1e6")
+    run = train_run(
+        "data=diabetes", "data.batch_size=20", "model=linear", "optimizer=sgd", "optimizer.lr=1e6"
+    )
     sentence = rf"has diverged \({re.escape(run.result()['reason'])}\); there is nothing to"
     with pytest.raises(UserError, match=sentence):
         train_run(f"resume={run.path}")

@@ -10,7 +10,13 @@ from timing import interleave, print_table
 
 TARGET = 1.15
 
-LINEAR = ("model=linear", "data=diabetes", "optimizer=sgd", "optimizer.lr=0.01")
+LINEAR = (
+    "model=linear",
+    "data=diabetes",
+    "data.batch_size=20",
+    "optimizer=sgd",
+    "optimizer.lr=0.01",
+)
 MLP = ("model=mlp", "data=digits", "optimizer=momentum")
 BARE = ("callbacks=bare",)  # the records only: step losses to TensorBoard and CSV
 

@@ -19,7 +19,14 @@ from descent.runs import Run
 from descent.seeds import ORDER, stream_seed
 
 # 442 patients, 354 of them train: 18 steps an epoch, the last of 14 rows
-GIVEN = ("data=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=0.02", "stop.epochs=4")
+GIVEN = (
+    "data=diabetes",
+    "data.batch_size=20",
+    "model=linear",
+    "optimizer=sgd",
+    "optimizer.lr=0.02",
+    "stop.epochs=4",
+)
 AXES = {"by_step": "step", "by_epoch": "epoch", "by_samples": "samples"}
 
 

@@ -11,7 +11,7 @@ from matplotlib import colors, image
 from descent.report.curves import CLOUD, FULL, RUNNING, VALIDATION, draw_curves
 from descent.runs import Run
 
-GIVEN = ("data=diabetes", "model=linear", "optimizer=sgd", "picture=true")
+GIVEN = ("data=diabetes", "data.batch_size=20", "model=linear", "optimizer=sgd", "picture=true")
 
 
 def pixels(path: Path) -> np.ndarray:
