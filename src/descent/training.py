@@ -51,14 +51,21 @@ def train(job: Job) -> float | None:
         except BaseException as error:
             ending = _broken(error, learner)
             job.run.write_result(after(result, ending, learner, trainer))
+            if ending.status is Status.INTERRUPTED:  # at once, by a second Ctrl-C
+                raise _interrupted(job) from None
             raise
         result = after(result, ending, learner, trainer)
         if trainer.is_global_zero:
             _finish(job, trainer, result)
     if ending.status is Status.INTERRUPTED:
-        log.info("Continue with: python src/train.py resume=%s", job.run.path)
-        raise SystemExit(EXIT_INTERRUPTED)
+        raise _interrupted(job)
     return optimized(result, job.config["optimized_metric"])
+
+
+def _interrupted(job: Job) -> SystemExit:
+    """Say how to go on, and return what ends the process as shells expect after Ctrl-C."""
+    log.info("Continue with: python src/train.py resume=%s", job.run.path)
+    return SystemExit(EXIT_INTERRUPTED)
 
 
 def _start(job: Job) -> Path | None:
