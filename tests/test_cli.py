@@ -414,24 +414,26 @@ DAMAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", DAMAGES)
-def test_a_damaged_run_is_not_resumed(case: str, run: Path, make_job: Make) -> None:
+def damage(run: Path, case: str) -> str:
+    """Damage a run directory, and return what is to be said of it."""
     name, content, sentence = DAMAGES[case]
     if content is None:
         cut(run / name, (run / name).stat().st_size // 2)
     else:
         (run / name).write_text(content)
+    return sentence
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_run_is_not_resumed(case: str, run: Path, make_job: Make) -> None:
+    sentence = damage(run, case)
     with pytest.raises(UserError, match=sentence):
         make_job(f"resume={run}", "stop.epochs=4")
 
 
 @pytest.mark.parametrize("case", [c for c in DAMAGES if "result" not in c])
 def test_a_damaged_run_is_not_evaluated(case: str, run: Path) -> None:
-    name, content, sentence = DAMAGES[case]
-    if content is None:
-        cut(run / name, (run / name).stat().st_size // 2)
-    else:
-        (run / name).write_text(content)
+    sentence = damage(run, case)
     with pytest.raises(UserError, match=sentence):
         open_eval(f"run={run}")
 

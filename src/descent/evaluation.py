@@ -119,7 +119,7 @@ def _new_rows(table: pl.DataFrame, path: str, description: Description) -> Prepa
         raise UserError(f"{path} has no rows below its header; there is nothing to predict.")
     features = encode(table, description.columns, path)
     targets = np.zeros(table.height, dtype=np.int64 if description.classes else np.float64)
-    if description.target in table.columns and not table[description.target].is_null().any():
+    if _has_target(table, description):
         targets = encode_targets(table[description.target], description.classes, path)
     everything = np.arange(table.height)
     return Prepared(
@@ -132,6 +132,12 @@ def _new_rows(table: pl.DataFrame, path: str, description: Description) -> Prepa
         description.target_scaler,
         batch_size=1,
     )  # fmt: skip
+
+
+def _has_target(table: pl.DataFrame, description: Description) -> bool:
+    """Whether a new table says what is to be predicted, in every row."""
+    name = description.target
+    return name in table.columns and not table[name].is_null().any()
 
 
 def evaluate(evaluation: Evaluation) -> dict[str, float]:
@@ -150,10 +156,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
     learner = _restored(evaluation)
     data = DataModule(evaluation.prepared)
-    table, known = evaluation.table, True
-    if table is not None:
-        target = evaluation.description.target
-        known = target in table.columns and not table[target].is_null().any()
+    table, description = evaluation.table, evaluation.description
+    known = table is None or _has_target(table, description)
     metrics: dict[str, float] = {}
     if known:
         trainer.test(learner, datamodule=data, verbose=False)
@@ -167,7 +171,10 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
         outputs = _outputs(learner, data.tensors["test"][0])
         _write(evaluation, outputs)
     elif not known:
-        log.info("No column '%s', so no metrics; predict=out.csv writes predictions.", target)
+        log.info(
+            "No column '%s', so no metrics; predict=out.csv writes predictions.",
+            description.target,
+        )
     return metrics
 
 
