@@ -84,3 +84,27 @@ def type_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def train_recipe(train_run: Callable[..., Run]) -> Callable[..., dict[str, Run]]:
+    """Return a function that runs an experiment in this process, job by job where it is a comparison.
+
+    It gives back the runs by what was swept: `optimizer=sgd`, or an empty text for a single run.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    def run(name: str, *overrides: str) -> dict[str, Run]:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
+        params = (cfg.hydra.sweeper.get("params") or {}) if cfg.hydra.mode else {}
+        swept = [f"{key}={value}" for key, value in params.items() if value is not None]
+        parsed = OverridesParser.create().parse_overrides(swept)
+        jobs = BasicSweeper.split_arguments(parsed, None)[0]
+        return {
+            " ".join(job): train_run(f"experiment={name}", *job, *overrides)
+            for job in map(list, jobs)
+        }
+
+    return run

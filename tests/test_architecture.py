@@ -20,10 +20,12 @@ MOST_LINES = 340
 # only what SAME_FLOOR names.
 FLOORS = [
     ["errors", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["landscapes"],
     ["rules", "models", "recording", "report"],
     ["config"],
     ["data"],
-    ["runs", "losses", "scores", "stepping", "position"],
+    ["runs", "losses", "scores", "stepping", "position", "blueprint"],
+    ["comparison"],
     ["learner", "cli", "job"],
     ["callbacks", "device"],
     ["assembly", "outcome"],
@@ -46,8 +48,9 @@ WALLS = {
 ONLY_INSIDE_FUNCTIONS = ("matplotlib", "sklearn", "polars", "rich", "filelock", "tensorboard")
 BEFORE_TORCH = [
     "train", "eval", "descent.cli", "descent.config", "descent.rules", "descent.errors",
-    "descent.endings", "descent.seeds", "descent.job", "descent.runs", "descent.evaluation",
+    "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs", "descent.comparison", "descent.evaluation",
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
+    "descent.data.landscape",
     *("descent.data.split", "descent.data.scale", "descent.data.prepare"),
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from descent.assembly import assemble, build_model
-from descent.data.module import split_tensors
+from descent.data.tensors import split_tensors
 from descent.data.prepare import Description
 from descent.job import Job
 from descent.losses import loss_for

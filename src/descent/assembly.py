@@ -12,20 +12,22 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
-from torch import Tensor, nn
+from torch import nn
 
+from descent.blueprint import build_model
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
+from descent.callbacks.progress import Progress
 from descent.config import build
-from descent.data.module import DTYPES, DataModule
+from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
 from descent.errors import UserError, did_you_mean
 from descent.job import Job
 from descent.learner import Learner, Penalty, Schedule
+from descent.models.point import Point
 from descent.runs import Run
 from descent.scores import metrics_for
-from descent.seeds import INIT, stream_seed
 from descent.stepping import Clip
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,9 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     description = Description.from_dict(prepared.describe())
     model = build_model(config, description)
     callbacks = _callbacks(config, job.run)
+    for callback in callbacks:
+        if isinstance(callback, Progress):
+            callback.milestones = not job.one_of_many
     cuts = [c.every_n_steps for c in callbacks if isinstance(c, FullLoss) and c.every_n_steps]
     options = {key: config["data"][key] for key in ("order", "drop_last", "window")}
     data = DataModule(prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None)
@@ -63,7 +68,7 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
     torch.set_num_threads(threads)
     trainer = _trainer(config, callbacks, job.run, validates=data.rows["val"] > 0)
-    if trainer.is_global_zero:
+    if trainer.is_global_zero and not job.one_of_many:
         _describe(job, learner, data, trainer, threads, why)
     return learner, data, trainer
 
@@ -73,14 +78,17 @@ def _describe(
 ) -> None:
     config, description = job.config, learner.data
     parameters = sum(p.numel() for p in learner.model.parameters())
-    rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
-    log.info(
-        "data      %s: %s rows, %d features, %s",
-        config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
-        rows,
-        sum(len(c.features) for c in description.columns),
-        f"{len(description.classes)} classes" if description.classes else "regression",
-    )
+    if isinstance(learner.model, Point):
+        log.info("landscape %s", learner.model.landscape.sentence)
+    else:
+        rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
+        log.info(
+            "data      %s: %s rows, %d features, %s",
+            config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
+            rows,
+            sum(len(c.features) for c in description.columns),
+            f"{len(description.classes)} classes" if description.classes else "regression",
+        )
     log.info("model     %s, %s parameters", type(learner.model).__name__, f"{parameters:,}")
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
@@ -107,38 +115,6 @@ def _check_monitors(
                 f"{who} watches '{name}', but no rows are kept for validation; set "
                 "data.val_fraction, or watch train/full_loss."
             )
-
-
-def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:
-    """Build the model from its config node, weights from the init stream.
-
-    `in_features` and `out_features` are offered to whatever takes them by name.
-    """
-    torch.manual_seed(stream_seed(config["seed"], INIT))
-    features = sum(len(column.features) for column in description.columns)
-    sizes = {"in_features": features, "out_features": description.outputs}
-    model = build(config["model"], "model", offer=sizes)
-    if not isinstance(model, nn.Module):
-        raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
-    if not any(p.requires_grad for p in model.parameters()):
-        raise UserError("The model has no parameters to train.")
-    # converted now and not by the trainer, which loads weights first: they would be rounded
-    dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
-    model = model.to(dtype)
-    _check_outputs(model, torch.zeros(2, features, dtype=dtype), description.outputs)
-    return model
-
-
-@torch.no_grad()
-def _check_outputs(model: nn.Module, x: Tensor, outputs: int) -> None:
-    """Refuse a model whose outputs a loss would broadcast instead of compare."""
-    shape = tuple(model.eval()(x).shape)
-    model.train()
-    if shape != (len(x), outputs):
-        raise UserError(
-            f"The model turns {len(x)} rows into outputs of shape {shape}, but the data need "
-            f"{(len(x), outputs)}; out_features says how many columns."
-        )
 
 
 def build_learner(

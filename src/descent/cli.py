@@ -22,6 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from descent.comparison import compare, print_comparison, write_comparison
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
 from descent.runs import Run, discard
@@ -143,6 +144,16 @@ class FrontDoor(Callback):
             # Lightning starts further ranks of one run by running the command again
             if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Show the jobs side by side."""
+        sweep = Path(config.hydra.sweep.dir)
+        if not sweep.is_dir():
+            return
+        rows = compare(sweep)
+        if rows:
+            write_comparison(sweep, rows)
+            print_comparison(sweep, rows)
 
 
 def _job_config(config: DictConfig) -> DictConfig:

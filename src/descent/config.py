@@ -22,6 +22,7 @@ from omegaconf.errors import (
 )
 
 from descent.errors import UserError, did_you_mean
+from descent.landscapes import LANDSCAPES, landscape_named
 from descent.rules import REQUIRED, RULES, Rule
 
 # What a config from disk may instantiate: code that computes, of ours and of libraries. What
@@ -68,6 +69,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
         key = error.full_key if isinstance(error, MissingMandatoryValue) else at
         raise UserError(f"{key} is not set; give it on the command line: {key}=...") from error
     except OmegaConfBaseException as error:
+        if "'landscape." in str(error):
+            raise UserError(
+                "model=point and data=landscape need a landscape to walk on: add "
+                f"landscape=..., one of {', '.join(LANDSCAPES)}."
+            ) from error
         raise UserError(
             f"The config does not fit together: {str(error).splitlines()[0]}."
         ) from error
@@ -128,6 +134,33 @@ def _check_together(values: Mapping[str, Any]) -> None:
             "data.batch_size=full means every row once, data.order=with_replacement does not; "
             "give a number for batch_size, or another order."
         )
+    _check_landscape(values)
+
+
+def _check_landscape(values: Mapping[str, Any]) -> None:
+    """Refuse half a landscape, a start outside it, and what would distort its noise."""
+    point = values.get("model._target_") == "descent.models.point.Point"
+    ground = values.get("data.source._target_") == "descent.data.landscape.landscape"
+    if point != ground:
+        has, lacks = (
+            ("model=point", "data=landscape") if point else ("data=landscape", "model=point")
+        )
+        raise UserError(f"{has} goes with {lacks} only; add {lacks}, or choose another for both.")
+    if not point:
+        return
+    names = [values[key] for key in ("landscape.name", "data.source.name", "model.landscape")]
+    if len(set(names)) > 1:
+        raise UserError(
+            f"Model, data and landscape are not of one landscape ({', '.join(names)}); "
+            "set landscape=... alone."
+        )
+    landscape_named(names[0]).check_start(tuple(values["model.start"]))
+    for key, wanted in (("val_fraction", 0), ("test_fraction", 0), ("scale", "none")):
+        if values[f"data.{key}"] != wanted:
+            raise UserError(
+                f"data.{key}={values[f'data.{key}']} does not suit a landscape, whose rows are "
+                f"only noise; leave it at {wanted}."
+            )
 
 
 def _shown(value: Any) -> str:

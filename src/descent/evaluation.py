@@ -179,7 +179,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _restored(evaluation: Evaluation) -> Learner:
-    from descent.assembly import build_learner, build_model
+    from descent.assembly import build_learner
+    from descent.blueprint import build_model
 
     state = evaluation.run.checkpoint(evaluation.weights)
     description = evaluation.description
@@ -200,7 +201,7 @@ def _restored(evaluation: Evaluation) -> Learner:
 def _outputs(learner: Learner, x: Tensor) -> Tensor:
     import torch
 
-    from descent.data.module import Chunks
+    from descent.data.tensors import Chunks
 
     learner.model.eval()
     with torch.no_grad():

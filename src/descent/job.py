@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from descent.config import check, check_targets, plain
@@ -33,6 +34,7 @@ class Job:
         run: where results go.
         resumed: whether `run` holds the beginning of this run.
         overrides: what was typed on the command line, to repeat the run by.
+        one_of_many: a job of a multirun says little; its table comes at the end.
     """
 
     config: dict[str, Any]
@@ -40,6 +42,7 @@ class Job:
     run: Run
     resumed: bool = False
     overrides: tuple[str, ...] = ()
+    one_of_many: bool = False
 
 
 def open_job(cfg: DictConfig) -> Job:
@@ -57,7 +60,10 @@ def open_job(cfg: DictConfig) -> Job:
     for node in (config["data"], config["data"]["source"]):
         if node.get("path"):  # so that the run can be read from anywhere
             node["path"] = str(Path(node["path"]).resolve())
-    return Job(config, prepare(config["data"]), _run_here(hydra.runtime.output_dir), False, typed)
+    if hydra.mode == RunMode.MULTIRUN:
+        typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many
+    run, many = _run_here(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
+    return Job(config, prepare(config["data"]), run, False, typed, many)
 
 
 def _run_here(directory: str) -> Run:

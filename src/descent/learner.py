@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from descent.clock import Clock
-from descent.data.module import Chunks, DataModule
+from descent.data.module import DataModule
 from descent.data.prepare import Description
+from descent.data.tensors import Chunks
 from descent.data.windows import Window
 from descent.endings import Ending
 from descent.losses import Loss, loss_for, penalized, penalty
@@ -87,6 +88,7 @@ class Learner(L.LightningModule):
         self.grad_norm_every = 0  # measure the gradient norm at every n-th step; 0 for never
         self.stop_signal: str | None = None  # set by a signal handler, seen between two steps
         self.ending: Ending | None = None  # set by whoever ends the run early
+        self.watchers: list[Callable[[int], None]] = []  # called with the step after each update
         self.measured: dict[str, float] = {}  # values of this moment, by metric name
         self._restored: dict[str, Any] = {}
         self._stepper: DirectStepper | LightningStepper
@@ -203,6 +205,8 @@ class Learner(L.LightningModule):
             lrs.append(lr)
             if norm is not None:
                 norms[step] = norm
+            for watch in self.watchers:
+                watch(step)
             if per_step is not None:
                 per_step.step()  # type: ignore[union-attr]
                 lr = self.lr

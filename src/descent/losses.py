@@ -18,14 +18,19 @@ def loss_for(task: Task) -> Loss:
     """Return the mean loss of a batch: (outputs [B, C], targets) -> scalar.
 
     Mean squared error for regression, binary cross-entropy on one logit for two classes,
-    cross-entropy on C logits for more.
+    cross-entropy on C logits for more; on a landscape the outputs are the losses.
     """
     losses: dict[Task, Loss] = {
         Task.REGRESSION: functional.mse_loss,
         Task.BINARY: functional.binary_cross_entropy_with_logits,
         Task.MULTICLASS: functional.cross_entropy,
+        Task.LANDSCAPE: _mean_output,
     }
     return losses[task]
+
+
+def _mean_output(outputs: Tensor, _: Tensor) -> Tensor:
+    return outputs.mean()
 
 
 def penalized(model: nn.Module) -> list[nn.Parameter]:

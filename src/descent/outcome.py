@@ -14,11 +14,14 @@ import torch
 
 import descent
 from descent.callbacks.checkpoint import Checkpoint
+from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
 from descent.config import flatten
 from descent.endings import Ending, Reason, Status
 from descent.job import Job
 from descent.learner import Learner
+
+MOST_WEIGHTS = 12  # more than this and result.json would be a list of weights
 
 # Endings after which a larger limit would not mean anything: the run was not ended by one.
 STOPPED_EARLY = (Reason.TARGET, Reason.EARLY_STOPPING, Reason.STOPPED)
@@ -71,8 +74,16 @@ def after(
         "seconds": learner.clock.seconds,
         "wall_seconds": time.time() - begun["began"],
         "metrics": {k: v for k, v in last.items() if "/" in k} | tested,
+        "weights": _few_weights(trainer),
         "best": best and {k: best[k] for k in ("epoch", "step", "metrics")},
     }
+
+
+def _few_weights(trainer: L.Trainer) -> dict[str, float]:
+    """Return the last parameters by name, of a model small enough to read them."""
+    path = next((c for c in callbacks_of(trainer) if isinstance(c, PathCallback)), None)
+    last = path.last if path else {}
+    return last if len(last) <= MOST_WEIGHTS else {}
 
 
 def optimized(result: Mapping[str, Any], name: str) -> float | None:
@@ -84,9 +95,19 @@ def optimized(result: Mapping[str, Any], name: str) -> float | None:
 
 def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that make one run differ from another, by dotted name."""
-    groups = ("data", "model", "optimizer", "scheduler", "penalty", "clip", "stop", "seed")
+    groups = (
+        "data",
+        "model",
+        "landscape",
+        "optimizer",
+        "scheduler",
+        "penalty",
+        "clip",
+        "stop",
+        "seed",
+    )
     shown: dict[str, Any] = {}
-    for key, value in flatten({group: config[group] for group in groups}):
+    for key, value in flatten({group: config[group] for group in groups if group in config}):
         if key.endswith("._target_"):
             shown[key.removesuffix("._target_")] = value.rsplit(".", 1)[-1]
         elif value is not None and not key.endswith("._partial_"):

@@ -92,7 +92,7 @@ BOOL = Rule(bool)
 TEXT = Rule(str)
 NUMBER = Rule(float)
 FRACTION = Rule(float, at_least=0, below=1)
-INIT = _one_of("kaiming", "xavier", "normal", "zeros")
+INIT = _one_of("kaiming", "xavier", "normal", "zeros", "ones")
 
 RULES: dict[str, Rule] = {
     "name": TEXT,
@@ -131,7 +131,13 @@ RULES: dict[str, Rule] = {
     "data.source.start": NUMBER,
     "data.source.end": NUMBER,
     "data.source.seed": _int(0),
+    "data.source.name": TEXT,
+    # landscape
+    "landscape.name": TEXT,
+    "landscape.start": Rule(float, each=True),
     # model
+    "model.landscape": TEXT,
+    "model.start": Rule(float, each=True),
     "model.bias": BOOL,
     "model.init": INIT,
     "model.hidden": Rule(int, at_least=1, each=True),
@@ -171,6 +177,9 @@ RULES: dict[str, Rule] = {
     "callbacks.full_loss.every_n_epochs": _int(1),
     "callbacks.full_loss.every_n_steps": _int(1, None),
     "callbacks.full_loss.target": Rule(float, words=(None,)),
+    "callbacks.path.points": _int(32),
+    "callbacks.path.most_mib": _positive(),
+    "callbacks.listing.first": _int(1),
     "callbacks.divergence.factor": Rule(float, above=1),
     "callbacks.divergence.checks": _int(1),
     "callbacks.checkpoint.every_seconds": _from_zero(),

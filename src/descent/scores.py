@@ -68,7 +68,7 @@ class Scores:
 
 def predictions(task: Task, outputs: Float[Tensor, "B C"]) -> Shaped[Tensor, "B ..."]:
     """Turn outputs into class indices [B], or leave a regression's outputs [B, C] as they are."""
-    if task is Task.REGRESSION:
+    if task in (Task.REGRESSION, Task.LANDSCAPE):
         return outputs
     if task is Task.BINARY:
         return (outputs[:, 0] > 0).long()
@@ -83,6 +83,8 @@ def metrics_for(task: Task, outputs: int, rows: int) -> dict[str, torchmetrics.M
         outputs: classes or targets.
         rows: rows of the split; R^2 needs two.
     """
+    if task is Task.LANDSCAPE:
+        return {}
     if task is Task.BINARY:
         return {"accuracy": torchmetrics.classification.BinaryAccuracy()}
     if task is Task.MULTICLASS:

@@ -165,7 +165,12 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     files = {"run": job.run.path}
     if job.config["picture"] and result["step"]:
         files["picture"] = _draw(job.run, job.config["name"], result)
-    print_result(result, files)
+    if job.one_of_many:
+        shown = " ".join(o for o in job.overrides if not o.startswith(("experiment=", "hydra.")))
+        status, reason = result["status"], result["reason"]
+        log.info("%s: %s: %s, %s", job.run.path.name, shown, status, reason)
+    else:
+        print_result(result, files)
 
 
 def _draw(run: Run, name: str, result: Mapping[str, Any]) -> Path:

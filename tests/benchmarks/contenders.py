@@ -52,7 +52,7 @@ class Work:
         prepared = prepare(config["data"])
         description = Description.from_dict(prepared.describe())
         model = build_model(config, description).to(self.device)
-        from descent.data.module import split_tensors
+        from descent.data.tensors import split_tensors
 
         x, y = split_tensors(prepared, "train", torch.device(self.device), torch.float32)
         options = {k: v for k, v in config["optimizer"].items() if not k.startswith("_")}

@@ -25,6 +25,7 @@ class Progress(Callback):
 
     def __init__(self, every_seconds: float = 0.2) -> None:
         self.every_seconds = every_seconds
+        self.milestones = True  # lines in a log that nobody watches
         self._live = sys.stderr.isatty()
         self._drawn_at = 0.0
         self._milestone = 0
@@ -47,7 +48,8 @@ class Progress(Callback):
         shown = [f"{n} {pl_module.measured[n]:.4g}" for n in names if n in pl_module.measured]
         self._last = ", ".join(shown) or self._last
         done = self._share(trainer, pl_module)
-        if not self._live and trainer.is_global_zero and done * MILESTONES >= self._milestone + 1:
+        plain = self.milestones and not self._live and trainer.is_global_zero
+        if plain and done * MILESTONES >= self._milestone + 1:
             self._milestone = int(done * MILESTONES + 1e-9)
             log.info("%s", self._line(trainer, pl_module))
 

@@ -19,11 +19,12 @@ class Task(StrEnum):
     REGRESSION = "regression"
     BINARY = "binary"
     MULTICLASS = "multiclass"
+    LANDSCAPE = "landscape"  # the outputs are the losses
 
     @property
     def is_classification(self) -> bool:
         """Whether targets are classes."""
-        return self is not Task.REGRESSION
+        return self in (Task.BINARY, Task.MULTICLASS)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def check_arrays(arrays: Arrays) -> None:
     check_finite(features, arrays.feature_names, "feature")
     if not arrays.task.is_classification:
         check_finite(targets.reshape(arrays.rows, -1), [arrays.target] * arrays.outputs, "target")
+    if arrays.task is Task.LANDSCAPE:
+        return
     if arrays.rows > 1 and not (features.max(axis=0) > features.min(axis=0)).any():
         raise UserError(
             "Every feature is constant, so nothing can be learnt from them; "

@@ -14,7 +14,7 @@ def init_linear(layer: nn.Linear, scheme: str, nonlinearity: str = "linear") -> 
     Args:
         layer: weight [out, in], bias [out] or None.
         scheme: `kaiming` (He et al. 2015, fan-in, normal), `xavier` (Glorot and Bengio 2010,
-            uniform), `normal` (standard deviation 0.01) or `zeros`.
+            uniform), `normal` (standard deviation 0.01), `zeros` or `ones`.
         nonlinearity: what follows the layer, for the gain of `kaiming`: a name that
             `torch.nn.init.calculate_gain` knows.
     """
@@ -22,6 +22,8 @@ def init_linear(layer: nn.Linear, scheme: str, nonlinearity: str = "linear") -> 
         nn.init.kaiming_normal_(layer.weight, nonlinearity=nonlinearity)  # type: ignore[arg-type]
     elif scheme == "xavier":
         nn.init.xavier_uniform_(layer.weight)
+    elif scheme == "ones":
+        nn.init.ones_(layer.weight)
     elif scheme == "normal":
         nn.init.normal_(layer.weight, std=NORMAL_STD)
     else:

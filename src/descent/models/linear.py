@@ -15,7 +15,7 @@ class Linear(nn.Module):
         in_features: F.
         out_features: 1 for logistic regression, C for softmax, the targets for linear regression.
         bias: whether there is a b.
-        init: `kaiming`, `xavier`, `normal` or `zeros`.
+        init: `kaiming`, `xavier`, `normal`, `zeros` or `ones`.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class MLP(nn.Module):
         hidden: widths of the hidden layers, first to last; empty gives a linear model.
         activation: a key of `ACTIVATIONS`.
         dropout: share of hidden units dropped in training.
-        init: `kaiming`, `xavier`, `normal` or `zeros`.
+        init: `kaiming`, `xavier`, `normal`, `zeros` or `ones`.
     """
 
     def __init__(

@@ -38,6 +38,8 @@ def print_result(result: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     steps, seconds = result["step"], result["seconds"]
     rate = f", {seconds / steps * 1e6:,.0f} us a step" if steps else ""
     console.print(f"{steps:,} steps in {seconds:.2f} s{rate}")
+    for name, value in (result.get("weights") or {}).items():
+        console.print(f"{name:<18} {value!r}")
     for label, path in files.items():
         console.print(f"{label:<10} {path}", soft_wrap=True)
 

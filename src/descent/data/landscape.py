@@ -1,0 +1,33 @@
+"""Rows for a walk on a landscape: nothing but gradient noise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from descent.data.arrays import Arrays, Task, numeric
+from descent.landscapes import landscape_named
+
+
+def landscape(name: str, rows: int = 1000, noise: float = 0.0, seed: int = 0) -> Arrays:
+    """Return N Gaussian vectors z; the loss of a row at theta is f(theta) + z theta.
+
+    They are shifted and stretched to mean 0 and population standard deviation `noise` in each
+    coordinate, so the full loss is f itself, and a mini-batch of B rows drawn with replacement has
+    gradient noise of variance noise^2 / B (without replacement times (N - B) / (N - 1)).
+
+    Args:
+        name: of the landscape.
+        rows: N.
+        noise: standard deviation of one row's gradient around the landscape's; 0 for none.
+        seed: of the noise.
+
+    Raises:
+        UserError: no such landscape.
+    """
+    ground = landscape_named(name)
+    z = np.zeros((rows, ground.dimension))
+    if noise and rows > 1:
+        z = np.random.default_rng(seed).standard_normal(z.shape)
+        z -= z.mean(axis=0)
+        z *= noise / z.std(axis=0)
+    return Arrays(z, np.zeros(rows), Task.LANDSCAPE, numeric(ground.coordinates), "height")

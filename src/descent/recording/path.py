@@ -1,0 +1,64 @@
+"""`path.npz`: the parameters as they move, one row a recorded step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from descent.shapes import Float, Int
+
+FILE = "path.npz"
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Where a run went.
+
+    Args:
+        steps: [n] optimizer steps taken, rising; 0 is the start.
+        theta: [n, P] all parameters after that many steps.
+        names: [P] one name per number, such as `layer.weight[0,3]`.
+    """
+
+    steps: Int[np.ndarray, " n"]
+    theta: Float[np.ndarray, "n P"]
+    names: tuple[str, ...]
+
+
+def parameter_names(shapes: Iterable[tuple[str, Sequence[int]]]) -> tuple[str, ...]:
+    """Return one name per number, in the order of flattened and joined tensors."""
+    return tuple(
+        name + ("[" + ",".join(map(str, index)) + "]" if index else "")
+        for name, shape in shapes
+        for index in itertools.product(*map(range, shape))
+    )
+
+
+def write_path(directory: Path, path: Trajectory) -> None:
+    """Write the file, beside its name and then moved there."""
+    part = directory / f"{FILE}.part"
+    with part.open("wb") as file:
+        np.savez(file, steps=path.steps, theta=path.theta, names=np.array(path.names, dtype=str))
+    part.replace(directory / FILE)
+
+
+def read_path(directory: Path) -> Trajectory | None:
+    """Read the file; None if the run recorded none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not (directory / FILE).is_file():
+        return None
+    try:
+        with np.load(directory / FILE, allow_pickle=False) as file:
+            path = Trajectory(file["steps"], file["theta"], tuple(map(str, file["names"])))
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise ValueError(f"{FILE} cannot be read: {error}") from None
+    if path.theta.shape != (len(path.steps), len(path.names)):
+        raise ValueError(f"{FILE} does not hold what it says")
+    return path
