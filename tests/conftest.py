@@ -88,7 +88,7 @@ def type_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
 
 @pytest.fixture
 def train_recipe(train_run: Callable[..., Run]) -> Callable[..., dict[str, Run]]:
-    """Return a function that runs an experiment in this process, job by job where it is a comparison.
+    """Return a function that runs an experiment in this process, each job of a comparison.
 
     It gives back the runs by what was swept: `optimizer=sgd`, or an empty text for a single run.
     """
@@ -102,9 +102,6 @@ def train_recipe(train_run: Callable[..., Run]) -> Callable[..., dict[str, Run]]
         swept = [f"{key}={value}" for key, value in params.items() if value is not None]
         parsed = OverridesParser.create().parse_overrides(swept)
         jobs = BasicSweeper.split_arguments(parsed, None)[0]
-        return {
-            " ".join(job): train_run(f"experiment={name}", *job, *overrides)
-            for job in map(list, jobs)
-        }
+        return {" ".join(job): train_run(f"experiment={name}", *job, *overrides) for job in jobs}
 
     return run

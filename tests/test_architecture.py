@@ -48,7 +48,8 @@ WALLS = {
 ONLY_INSIDE_FUNCTIONS = ("matplotlib", "sklearn", "polars", "rich", "filelock", "tensorboard")
 BEFORE_TORCH = [
     "train", "eval", "descent.cli", "descent.config", "descent.rules", "descent.errors",
-    "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs", "descent.comparison", "descent.evaluation",
+    "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
+    "descent.comparison", "descent.evaluation",
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
     "descent.data.landscape",
     *("descent.data.split", "descent.data.scale", "descent.data.prepare"),

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from descent.assembly import assemble, build_model
-from descent.data.tensors import split_tensors
 from descent.data.prepare import Description
+from descent.data.tensors import split_tensors
 from descent.job import Job
 from descent.losses import loss_for
 from descent.runs import Run

@@ -83,16 +83,20 @@ def _describe(
     else:
         rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
         log.info(
-            "data      %s: %s rows, %d features, %s",
+            "data      %s: %s rows, %s, %s",
             config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
             rows,
-            sum(len(c.features) for c in description.columns),
+            _count(sum(len(c.features) for c in description.columns), "feature"),
             f"{len(description.classes)} classes" if description.classes else "regression",
         )
-    log.info("model     %s, %s parameters", type(learner.model).__name__, f"{parameters:,}")
+    log.info("model     %s, %s", type(learner.model).__name__, _count(parameters, "parameter"))
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _check_monitors(

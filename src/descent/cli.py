@@ -19,6 +19,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -69,6 +70,8 @@ def _fail(sentence: str) -> None:
         hydra = HydraConfig.get()
         if not any(typed.startswith("resume=") for typed in hydra.overrides.task):
             discard(Path(hydra.runtime.output_dir))
+            if hydra.mode == RunMode.MULTIRUN:
+                discard(Path(hydra.sweep.dir))
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2) from None
 

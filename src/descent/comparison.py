@@ -37,7 +37,8 @@ def compare(sweep: Path) -> list[dict[str, Any]]:
     """Return one row a job that left a result: its overrides, its result, its directory.
 
     Columns are the overrides that differ between jobs, then `status`, `reason`, `step`, `samples`,
-    `seconds`, final metrics, the best epoch's as `best/...`, weights of small models, and `directory`.
+    `seconds`, final metrics, the best epoch's as `best/...`, weights of small models, and at last
+    `directory`.
     """
     found: list[tuple[Path, dict[str, Any]]] = []
     for path in job_directories(sweep):
@@ -46,9 +47,8 @@ def compare(sweep: Path) -> list[dict[str, Any]]:
         except UserError:  # a job that was never begun, or was refused
             continue
     typed = [dict(o.split("=", 1) for o in r.get("overrides", []) if "=" in o) for _, r in found]
-    swept = [
-        k for k in dict.fromkeys(k for t in typed for k in t) if len({t.get(k) for t in typed}) > 1
-    ]
+    keys = dict.fromkeys(key for overrides in typed for key in overrides)
+    swept = [key for key in keys if len({overrides.get(key) for overrides in typed}) > 1]
     rows = []
     for (path, result), overrides in zip(found, typed, strict=True):
         row: dict[str, Any] = {key.lstrip("+"): overrides.get(key, "") for key in swept}
@@ -68,9 +68,8 @@ def write_comparison(sweep: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
     path = sweep / RESULTS
     part = path.with_suffix(".part")
-    pl.DataFrame([dict(row) for row in rows], infer_schema_length=None, strict=False).write_csv(
-        part
-    )
+    frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None, strict=False)
+    frame.write_csv(part)
     part.replace(path)
     return path
 

@@ -23,7 +23,7 @@ from omegaconf.errors import (
 
 from descent.errors import UserError, did_you_mean
 from descent.landscapes import LANDSCAPES, landscape_named
-from descent.rules import REQUIRED, RULES, Rule
+from descent.rules import FAMILIES, REQUIRED, RULES, Rule
 
 # What a config from disk may instantiate: code that computes, of ours and of libraries. What
 # builds from configs itself (this file, data/prepare.py) would be a way round, and is not here.
@@ -114,7 +114,7 @@ def _rule_for(key: str, values: Mapping[str, Any]) -> Rule | None:
     foreign = not target.startswith(("descent.", "torch.optim.", "lightning."))
     if foreign and key != "optimizer.lr":
         return None
-    return RULES.get(key)
+    return FAMILIES.get(group) or RULES.get(key)
 
 
 def _check_together(values: Mapping[str, Any]) -> None:
@@ -142,9 +142,9 @@ def _check_landscape(values: Mapping[str, Any]) -> None:
     point = values.get("model._target_") == "descent.models.point.Point"
     ground = values.get("data.source._target_") == "descent.data.landscape.landscape"
     if point != ground:
-        has, lacks = (
-            ("model=point", "data=landscape") if point else ("data=landscape", "model=point")
-        )
+        has, lacks = "model=point", "data=landscape"
+        if ground:
+            has, lacks = lacks, has
         raise UserError(f"{has} goes with {lacks} only; add {lacks}, or choose another for both.")
     if not point:
         return

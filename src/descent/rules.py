@@ -217,6 +217,9 @@ RULES: dict[str, Rule] = {
     "accelerator": TEXT,
 }
 
+# Options whose names are a recipe's own: an lr for each value that it sweeps.
+FAMILIES = {"tuned": _positive()}
+
 # What a training config cannot do without; `~data.order` would take it out.
 REQUIRED = (
     *("data.source", "model", "optimizer.lr", "scheduler", "trainer.threads"),

@@ -26,6 +26,7 @@ from descent.endings import Status
 from descent.errors import UserError
 
 CONFIG, DATA, RESULT, LOG, LOCK = "config.yaml", "data.json", "result.json", "train.log", ".lock"
+SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
 BEST, LAST = "best", "last"
 NEEDED = ("data", "model", "optimizer", "scheduler", "trainer", "stop", "seed")
 
@@ -173,8 +174,8 @@ class Run:
 def discard(path: Path) -> None:
     """Remove a directory in which nothing has begun: empty, or with only a log in it."""
     with suppress(OSError):
-        if all(p.name in (LOG, LOCK) for p in path.iterdir()):
-            for leftover in (path / LOG, path / LOCK):
+        if all(p.name in (LOG, LOCK, SWEEP) for p in path.iterdir()):
+            for leftover in (path / LOG, path / LOCK, path / SWEEP):
                 leftover.unlink(missing_ok=True)
             path.rmdir()
 

@@ -15,9 +15,9 @@ import torch
 from descent.data import module
 from descent.data.arrays import Arrays, Task, numeric
 from descent.data.module import DataModule
-from descent.data.tensors import Chunks
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.scale import Scaler
+from descent.data.tensors import Chunks
 
 BUNDLED = {"iris": Task.MULTICLASS, "breast_cancer": Task.BINARY, "diabetes": Task.REGRESSION}
 
