@@ -92,7 +92,7 @@ def test_a_mini_batch_of_the_first_two_points(train_recipe: Recipe) -> None:
     run = only(train_recipe("three_points_minibatch"))
     # rows 1 and 2: mean loss 5/2 (w - 2)^2, factor 1 - 5 lr = .95
     exact = float(2 - Fraction(95, 100) ** 101)
-    assert exact == pytest.approx(1.9943756, abs=5e-8)
+    assert exact == pytest.approx(1.9943755, abs=5e-8)
     assert weights(run)[0] == pytest.approx(exact, rel=0, abs=1e-15)
     assert metrics(run)["train/full_loss"] == pytest.approx((2 - exact) ** 2 * 14 / 3, rel=1e-12)
     assert table(run)["samples"][-1] == 202
@@ -123,7 +123,7 @@ def test_four_learning_rates_on_three_points(train_recipe: Recipe) -> None:
         assert path is not None
         np.testing.assert_allclose(path.theta[:, 0], 2 - factor**path.steps, rtol=1e-11, atol=1e-14)
         assert run.result()["status"] == ("diverged" if lr > 3 / 14 else "ok")
-    assert weights(runs["optimizer.lr=0.002"])[0] == pytest.approx(1.611, abs=5e-4)
+    assert weights(runs["optimizer.lr=0.002"])[0] == pytest.approx(1.610, abs=5e-4)
 
 
 def test_the_listing_is_nesterov_momentum_and_ends_where_it_ends(train_recipe: Recipe) -> None:
@@ -296,7 +296,8 @@ def test_an_l1_penalty_finds_the_lasso(train_recipe: Recipe) -> None:
             assert (np.abs(w) < 0.01).sum() == (np.abs(exact) < 0.01).sum()
         else:
             exact = np.linalg.lstsq(np.hstack([x, np.ones((len(x), 1))]), y, rcond=None)[0][:-1, 0]
-        assert np.abs(w - exact).max() < (0.01 if l1 else 0.05)
+        # at a kink a weight swings by lr l1 / (1 - β), and lr has fallen along the cosine
+        assert np.abs(w - exact).max() < 1e-3
         zeros.append(int((np.abs(w) < 0.01).sum()))
         assert metrics(run)["diagnostics/near_zero"] == pytest.approx(zeros[-1] / 10)
     assert zeros == sorted(zeros)
@@ -314,10 +315,10 @@ def test_an_l2_penalty_is_ridge_regression(train_recipe: Recipe) -> None:
         # mean square + l2/2 w^2, x and y of mean 0: (2/N X'X + l2 I) w = 2/N X'y
         hessian = 2 / len(x) * x.T @ x + l2 * np.eye(10)
         exact = np.linalg.solve(hessian, 2 / len(x) * x.T @ y[:, 0])
-        # what 1,000 steps leave along the flattest direction
-        slowest = np.linalg.eigvalsh(hessian)[0]
-        left = (1 - 0.1 * slowest) ** 1000 * np.linalg.norm(exact)
-        assert np.linalg.norm(w - exact) <= left + 1e-9
+        # 1,000 Nesterov steps leave about exp(-1000 lr λ / (1 - β)) along the flattest direction
+        left = np.exp(-700 * np.linalg.eigvalsh(hessian)[0])
+        assert left < 1e-4
+        assert np.abs(w - exact).max() < 1e-4
         norms.append(float(np.linalg.norm(w)))
         assert metrics(run)["diagnostics/weights_l2"] == pytest.approx(norms[-1])
         assert (np.abs(w) > 1e-4).all()

@@ -24,9 +24,11 @@ from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
 from descent.errors import UserError, did_you_mean
 from descent.job import Job
-from descent.learner import Learner, Penalty, Schedule
+from descent.learner import Learner
+from descent.losses import Penalty
 from descent.models.point import Point
 from descent.runs import Run
+from descent.schedules import Schedule
 from descent.scores import metrics_for
 from descent.stepping import Clip
 

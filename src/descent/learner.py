@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from descent.clock import Clock
 from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.data.tensors import Chunks
-from descent.data.windows import Window
+from descent.data.windows import Window, Windows
 from descent.endings import Ending
-from descent.losses import Loss, loss_for, penalized, penalty
+from descent.losses import Loss, Penalty, loss_for, penalized, penalty
 from descent.position import restore_streams, streams, tell_whole_epochs
+from descent.schedules import Schedule
 from descent.scores import Scores
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float
 from descent.stepping import Clip, DirectStepper, LightningStepper, make_stepper
 
 STATE = "descent"  # our key in a checkpoint
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """Weights of the L1 and L2 terms in the training loss."""
-
-    l1: float = 0.0
-    l2: float = 0.0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A learning-rate schedule: how to make it from an optimizer, and when it steps."""
-
-    make: Callable[[torch.optim.Optimizer], Any]
-    interval: str = "epoch"
-    monitor: str | None = None
+Parameters = dict[str, Tensor]  # by name
 
 
 class Learner(L.LightningModule):
@@ -67,7 +52,7 @@ class Learner(L.LightningModule):
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Schedule,
         *,
-        penalty: Penalty = Penalty(),
+        penalty: Penalty = Penalty(),  # noqa: B008 - frozen
         clip: Clip = Clip(),  # noqa: B008 - frozen
         max_steps: int | None = None,
         seed: int = 0,
@@ -96,12 +81,30 @@ class Learner(L.LightningModule):
     @property
     def at_epoch_end(self) -> bool:
         """Whether all steps of the current epoch are taken, its end still to come."""
-        return self.steps_in_epoch == self._data_module().windows.steps_per_epoch
+        return self.steps_in_epoch == self.windows.steps_per_epoch
 
     @property
     def lr(self) -> float:
         """The current learning rate of the first parameter group."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    @property
+    def windows(self) -> Windows:
+        """The training windows."""
+        return self._data_module().windows
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per step."""
+        return self.windows.batch_size
+
+    def rows(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return a split's features [n, F] and targets [n, ...]."""
+        return self._data_module().tensors[split]
+
+    def trainable(self) -> Parameters:
+        """Return the parameters that are trained, detached."""
+        return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and its schedule; `interval` tells when we step it by hand."""
@@ -122,6 +125,16 @@ class Learner(L.LightningModule):
             loss = loss + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
         return loss
 
+    def objective_at(
+        self, parameters: Parameters, x: Float[Tensor, "B F"], y: Tensor
+    ) -> Float[Tensor, ""]:
+        """Return the objective at other weights than the model's own, as a function of them."""
+        loss = self.loss(functional_call(self.model, parameters, (x,)), y)
+        if self._penalized:
+            weights = [p for p in parameters.values() if p.ndim > 1]
+            loss = loss + penalty(weights, self.penalty.l1, self.penalty.l2)
+        return loss
+
     def rank_objective(self, x: Float[Tensor, "B F"], y: Tensor) -> Float[Tensor, ""]:
         """Return this rank's share of the objective: the mean over ranks is the objective.
 
@@ -139,7 +152,7 @@ class Learner(L.LightningModule):
     @torch.no_grad()
     def full_loss(self) -> float:
         """Return L(theta): the objective over all training rows at the present weights."""
-        x, y = self._data_module().tensors["train"]
+        x, y = self.rows("train")
         training = self.model.training
         self.model.eval()
         with self.trainer.precision_plugin.forward_context():
@@ -173,8 +186,7 @@ class Learner(L.LightningModule):
         self.measured.clear()
 
     def _point_windows(self) -> None:
-        windows = self._data_module().windows
-        windows.epoch, windows.done = self.epochs_done, self.steps_in_epoch
+        self.windows.epoch, self.windows.done = self.epochs_done, self.steps_in_epoch
 
     def training_step(self, window: Window, batch_idx: int) -> dict[str, Any]:
         """Take the window's optimizer steps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,14 @@ from descent.data.arrays import Task
 from descent.shapes import Float
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Weights of the L1 and L2 terms in the training loss."""
+
+    l1: float | int = 0.0
+    l2: float | int = 0.0
 
 
 def loss_for(task: Task) -> Loss:
@@ -38,7 +47,7 @@ def penalized(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
 
 
-def penalty(weights: Iterable[Tensor], l1: float, l2: float) -> Float[Tensor, ""]:
+def penalty(weights: Iterable[Tensor], l1: float | int, l2: float | int) -> Float[Tensor, ""]:
     """Return l1 * sum |w| + l2 / 2 * sum w^2 as a scalar."""
     total = torch.zeros(())
     for w in weights:

@@ -1,11 +1,23 @@
-"""Learning-rate schedules that torch lacks, as factors of the optimizer's own lr."""
+"""What a learning-rate schedule is, and those that torch lacks, as factors of lr."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A learning-rate schedule: how to make it from an optimizer, and when it steps."""
+
+    make: Callable[[Optimizer], Any]
+    interval: str = "epoch"
+    monitor: str | None = None
 
 
 def inverse_time(optimizer: Optimizer, decay: float) -> LambdaLR:

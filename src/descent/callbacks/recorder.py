@@ -67,7 +67,8 @@ class Recorder(Callback):
         self._writes = trainer.is_global_zero
         if not self._writes:
             return
-        measured = [axes.RUNNING_LOSS, axes.FULL_LOSS, *pl_module.scores.names("val")]
+        others = [name for c in trainer.callbacks for name in getattr(c, "metrics", ())]  # type: ignore[attr-defined]
+        measured = [axes.RUNNING_LOSS, axes.FULL_LOSS, *pl_module.scores.names("val"), *others]
         columns = ("epoch", "step", "samples", "seconds", *measured, axes.LR, axes.GRAD_NORM)
         self._step_table = CsvTable(
             self.dir / "steps.csv", axes.STEP_COLUMNS, self._positions["steps"]

@@ -38,6 +38,9 @@ def print_result(result: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     steps, seconds = result["step"], result["seconds"]
     rate = f", {seconds / steps * 1e6:,.0f} us a step" if steps else ""
     console.print(f"{steps:,} steps in {seconds:.2f} s{rate}")
+    for name, value in result["metrics"].items():
+        if name.startswith("diagnostics/"):
+            console.print(f"{name.partition('/')[2].replace('_', ' '):<18} {_number(value)}")
     for name, value in (result.get("weights") or {}).items():
         console.print(f"{name:<18} {value!r}")
     for label, path in files.items():

@@ -1,0 +1,52 @@
+"""The noise of the step loss around the full loss, at fixed weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from descent.callbacks.measurement import Measurement
+from descent.data.tensors import Chunks
+from descent.learner import Learner
+from descent.shapes import Float
+
+NAME = "diagnostics/step_noise"
+
+
+def step_loss_deviation(losses: Float[Tensor, " N"], batch_size: int, replacement: bool) -> float:
+    """Return the standard deviation of a mini-batch's mean loss.
+
+    Args:
+        losses: of each row.
+        batch_size: B.
+        replacement: whether rows are drawn independently; else each batch has B different rows,
+            and the deviation is smaller by sqrt((N - B) / (N - 1)).
+
+    Source: sampling from a finite population; Cochran (1977), *Sampling techniques*, ch. 2.
+    """
+    rows = len(losses)
+    variance = float(losses.double().var(correction=0)) / batch_size
+    if not replacement and rows > 1:
+        variance *= (rows - batch_size) / (rows - 1)
+    return math.sqrt(max(variance, 0.0))
+
+
+class StepNoise(Measurement):
+    """Records the standard deviation of L_B(θ) - L(θ) over mini-batches.
+
+    Costs one forward pass over the training rows.
+    """
+
+    metrics = (NAME,)
+
+    @torch.no_grad()
+    def measure(self, learner: Learner) -> dict[str, float]:
+        """Return the deviation at the present weights."""
+        each = vmap(lambda output, y: learner.loss(output.unsqueeze(0), y.unsqueeze(0)))
+        x, y = learner.rows("train")
+        losses = torch.cat([each(learner.model(xb), yb) for xb, yb in Chunks(x, y)])
+        replacement = learner.windows.order == "with_replacement"
+        return {NAME: step_loss_deviation(losses, learner.batch_size, replacement)}
