@@ -21,21 +21,21 @@ MOST_LINES = 340
 FLOORS = [
     ["errors", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["landscapes"],
-    ["rules", "models", "recording", "report"],
+    ["rules", "models", "recording"],
     ["config"],
     ["data"],
     ["runs", "losses", "scores", "stepping", "position", "blueprint"],
     ["comparison"],
-    ["learner", "cli", "job"],
+    ["learner", "cli", "job", "report"],
     ["callbacks", "device"],
     ["assembly", "outcome"],
-    ["training", "evaluation"],
+    ["training", "evaluation", "reporting"],
 ]
 SAME_FLOOR = {("scores", "losses")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
-    "hydra": ["train", "eval", "descent.cli", "descent.config", "descent.job"],
+    "hydra": ["train", "eval", "report", "descent.cli", "descent.config", "descent.job"],
     "lightning": [
         "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
         "descent.recording.logger", "descent.device", "descent.assembly", "descent.outcome",
@@ -45,9 +45,17 @@ WALLS = {
     "tensorboard": ["descent.recording"],
     "torchmetrics": ["descent.scores"],
 }  # fmt: skip
-ONLY_INSIDE_FUNCTIONS = ("matplotlib", "sklearn", "polars", "rich", "filelock", "tensorboard")
+ONLY_INSIDE_FUNCTIONS = (
+    "matplotlib",
+    "sklearn",
+    "polars",
+    "rich",
+    "filelock",
+    "tensorboard",
+    "jinja2",
+)
 BEFORE_TORCH = [
-    "train", "eval", "descent.cli", "descent.config", "descent.rules", "descent.errors",
+    "train", "eval", "report", "descent.cli", "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
     "descent.comparison", "descent.evaluation",
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),

@@ -17,7 +17,7 @@ from descent.errors import UserError
 from descent.rules import FAMILIES, RULES, Rule
 
 CONF = Path(__file__).parents[1] / "conf"
-PRIMARY = ("train", "eval")
+PRIMARY = ("train", "eval", "report")
 # Part of every other file of its group, no choice of its own.
 PARTS = {"data/base"}
 
@@ -91,7 +91,11 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
 
     from descent.assembly import assemble
 
-    small = [] if choice.startswith(("data=", "experiment=", "debug=", "model=point")) else ["data=iris"]
+    small = (
+        []
+        if choice.startswith(("data=", "experiment=", "debug=", "model=point"))
+        else ["data=iris"]
+    )
     few = ["data.batch_size=10"] if choice == "data=table" else []
     job = make_job(*small, choice, *needed_with(choice, csv), *few)
     if job.config["trainer"]["accelerator"] == "cuda" and not torch.cuda.is_available():
@@ -168,7 +172,7 @@ def test_every_rule_has_an_option() -> None:
         (Rule(bool), [True, False], [0, 1, "yes", None], "true or false"),
         (Rule(bool, words=("warn",)), [True, "warn"], ["error"], "true or false or warn"),
         (Rule(str), ["", "a"], [1, None], "a text"),
-        (RULES["data.scale"], ["none"], ["None", None, 1], "standardize, minmax or none"),
+        (RULES["data.scale"], ["none"], ["None", None, 1], "standardize, together, minmax or none"),
         (Rule(int, at_least=1, each=True), [[], [3, 4]], [3, [0], [True], "34", None],
          "a list, each item a whole number of at least 1"),
     ],

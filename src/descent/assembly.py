@@ -62,7 +62,7 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
         if isinstance(callback, Progress):
             callback.milestones = not job.one_of_many
     cuts = [c.every_n_steps for c in callbacks if isinstance(c, FullLoss) and c.every_n_steps]
-    options = {key: config["data"][key] for key in ("order", "drop_last", "window")}
+    options = {key: config["data"][key] for key in ("order", "drop_last", "window", "augment")}
     data = DataModule(prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None)
     learner = build_learner(config, description, model)
     _check_monitors(callbacks, learner, description)

@@ -116,10 +116,12 @@ RULES: dict[str, Rule] = {
     "data.val_fraction": FRACTION,
     "data.test_fraction": FRACTION,
     "data.split_seed": _int(0),
-    "data.scale": _one_of("standardize", "minmax", "none"),
+    "data.scale": _one_of("standardize", "together", "minmax", "none"),
     "data.scale_target": _one_of("standardize", "none"),
     "data.limit": _positive(None),
     "data.window": _int(1, "auto"),
+    "data.augment.shift": _from_zero(),
+    "data.augment.rotate": Rule(float, at_least=0, at_most=180),
     "data.path": Rule(str, words=(None,)),
     "data.target": TEXT,
     "data.features": Rule(str, each=True, words=(None,)),
@@ -219,12 +221,15 @@ RULES: dict[str, Rule] = {
     "paths.outputs": TEXT,
     "paths.run": TEXT,
     "paths.sweep": TEXT,
-    # eval.yaml
-    "run": TEXT,
+    # eval.yaml and report.yaml
+    "run": Rule(str, listable=True),
     "checkpoint": _one_of("best", "last"),
     "predict": Rule(str, words=(None,)),
     "overwrite": BOOL,
     "accelerator": TEXT,
+    # report.yaml
+    "x": _one_of("step", "epoch", "samples", "seconds"),
+    "output": Rule(str, words=(None,)),
 }
 
 # Options whose names are a recipe's own: an lr for each value that it sweeps.
@@ -241,6 +246,7 @@ REQUIRED = (
         for k in (
             *("batch_size", "order", "drop_last", "val_fraction", "test_fraction"),
             *("split_seed", "scale", "scale_target", "limit", "window"),
+            *("augment.shift", "augment.rotate"),
         )
     ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-INIT, ORDER, NOISE, MEASURE = range(4)
+INIT, ORDER, NOISE, MEASURE, AUGMENT = range(5)
 
 
 def stream_seed(seed: int, stream: int, epoch: int = 0) -> int:
@@ -17,7 +17,7 @@ def stream_seed(seed: int, stream: int, epoch: int = 0) -> int:
 
     Args:
         seed: the run's `seed`, any integer >= 0.
-        stream: one of `INIT`, `ORDER`, `NOISE`, `MEASURE`.
+        stream: one of `INIT`, `ORDER`, `NOISE`, `MEASURE`, `AUGMENT`.
         epoch: epoch index from 0, for streams that start afresh every epoch.
 
     Source: BLAKE2b (RFC 7693) of the three numbers; it mixes well and takes a microsecond, which

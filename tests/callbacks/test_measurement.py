@@ -107,9 +107,7 @@ def test_recorded_step_noise_is_that_of_the_rows(train_run: Callable[..., Run]) 
     assert float(rows_of(run)[0]["diagnostics/step_noise"]) == pytest.approx(np.std([4, 16, 36]))
     run = train_run(*job, "model.init=zeros", "data.batch_size=full")
     assert float(rows_of(run)[0]["diagnostics/step_noise"]) == 0.0
-    run = train_run(
-        *job, "model.init=zeros", "data.batch_size=2", "data.order=with_replacement"
-    )
+    run = train_run(*job, "model.init=zeros", "data.batch_size=2", "data.order=with_replacement")
     assert float(rows_of(run)[0]["diagnostics/step_noise"]) == pytest.approx(
         np.std([4, 16, 36]) / 2**0.5
     )

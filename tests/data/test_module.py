@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from descent.data import module
+from descent.data import tensors
 from descent.data.arrays import Arrays, Task, numeric
 from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared, prepare
@@ -170,7 +170,7 @@ def test_sequential_batches_are_views_of_the_tensors_and_shuffled_ones_are_not(o
 
 def test_scaling_in_pieces_gives_the_same_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = ready(prepared("iris")).tensors["train"][0]
-    monkeypatch.setattr(module, "CHUNK", 11)
+    monkeypatch.setattr(tensors, "CHUNK", 11)
     assert torch.equal(ready(prepared("iris")).tensors["train"][0], whole)
 
 
@@ -211,7 +211,7 @@ def test_a_split_without_rows_has_no_loader() -> None:
 def test_evaluation_takes_pieces_of_limited_size(
     most: int, pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", most)
+    monkeypatch.setattr(tensors, "MOST_BYTES", most)
     x, y = torch.arange(18.0).reshape(9, 2), torch.arange(9)
     chunks = Chunks(x, y)
     parts = list(chunks)

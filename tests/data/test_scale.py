@@ -107,3 +107,14 @@ def test_json_keeps_a_scaler_to_the_last_bit() -> None:
     back = Scaler.from_dict(json.loads(json.dumps(ours.to_dict())))
     np.testing.assert_array_equal(back.offset, ours.offset)
     np.testing.assert_array_equal(back.scale, ours.scale)
+
+
+def test_together_keeps_the_proportions_between_features() -> None:
+    values = np.random.default_rng(0).uniform(0, 16, (50, 6)) * np.array([1, 1, 1, 1, 0, 0.01])
+    rows = np.arange(40)
+    scaler = fit_scaler("together", values, rows)
+    scaled = scaler.apply(values[rows])
+    assert scaled.mean() == pytest.approx(0, abs=1e-12)
+    assert scaled.std(ddof=1) == pytest.approx(1)
+    assert len(set(scaler.scale)) == len(set(scaler.offset)) == 1
+    assert fit_scaler("together", np.full((5, 2), 3.0), np.arange(5)).scale.tolist() == [1, 1]

@@ -55,6 +55,7 @@ class Arrays:
         classes: class names by index; empty for regression.
         disposable: the features may be overwritten by the tensors made from them, because their
             source keeps no hold of them; large float32 data then never exist twice.
+        image: height and width, where the features are the pixels of a grey image, row by row.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -64,6 +65,7 @@ class Arrays:
     target: str = "target"
     classes: tuple[str, ...] = ()
     disposable: bool = False
+    image: tuple[int, int] | None = None
 
     @property
     def rows(self) -> int:

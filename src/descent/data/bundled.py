@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from descent.data.arrays import Arrays, Task, numeric
@@ -11,7 +13,7 @@ def digits() -> Arrays:
     """1,797 handwritten digits: 64 grey pixels from 0 to 16, 10 classes."""
     from sklearn.datasets import load_digits
 
-    return _classification(load_digits(), "digit")
+    return replace(_classification(load_digits(), "digit"), image=(8, 8))
 
 
 def breast_cancer() -> Arrays:

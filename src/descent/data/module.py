@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import lightning as L
 import torch
 from torch import Tensor
 
+from descent.data.augment import Augment
 from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES, Chunks, split_tensors
 from descent.data.windows import Windows
@@ -21,6 +24,7 @@ class DataModule(L.LightningDataModule):
         window: K, or `auto`.
         seed: the run's seed, for the order stream.
         cut: no window crosses a multiple of this many steps; None for no such cuts.
+        augment: `shift` and `rotate` of training images; None or zeros for neither.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class DataModule(L.LightningDataModule):
         window: int | str = "auto",
         seed: int = 0,
         cut: int | None = None,
+        augment: Mapping[str, float | int] | None = None,
     ) -> None:
         super().__init__()
         self.prepared = prepared
@@ -39,6 +44,7 @@ class DataModule(L.LightningDataModule):
         self.rows = {name: len(rows) for name, rows in prepared.rows.items()}
         self._options = {
             "order": order, "drop_last": drop_last, "steps": window, "seed": seed, "cut": cut,
+            "augment": _augment(prepared, augment or {}),
         }  # fmt: skip
         self.tensors: dict[str, tuple[Tensor, Tensor]] = {}
         self.windows: Windows
@@ -77,3 +83,10 @@ class DataModule(L.LightningDataModule):
     ) -> object:
         """Return the batch: its tensors are on the device already."""
         return batch
+
+
+def _augment(prepared: Prepared, options: Mapping[str, float | int]) -> Augment | None:
+    image = prepared.arrays.image
+    if image is None or not any(options.values()):
+        return None
+    return Augment(image, prepared.scaler, options["shift"], options["rotate"])

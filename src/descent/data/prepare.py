@@ -100,6 +100,7 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     """
     arrays: Arrays = build(data["source"], "data.source")
     check_arrays(arrays)
+    _check_augment(data.get("augment") or {}, arrays)
     rows = split_rows(
         arrays, data["val_fraction"], data["test_fraction"], data["split_seed"], data["limit"]
     )
@@ -113,6 +114,22 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         fit_scaler(target_kind, numbers, train),
         _batch_size(data["batch_size"], len(train)),
     )
+
+
+def _check_augment(options: Mapping[str, float | int], arrays: Arrays) -> None:
+    asked = next((name for name, value in options.items() if value), None)
+    if asked is None:
+        return
+    if arrays.image is None:
+        raise UserError(
+            f"data.augment.{asked}={options[asked]:g} needs images, which these data are not; "
+            "leave it at 0, or choose data=digits."
+        )
+    if options["shift"] >= min(arrays.image):
+        raise UserError(
+            f"data.augment.shift={options['shift']:g} would push an image of "
+            f"{arrays.image[0]}x{arrays.image[1]} pixels out of sight; give a smaller number."
+        )
 
 
 def _batch_size(given: int | str, rows: int) -> int:

@@ -52,7 +52,9 @@ def fit_scaler(kind: str, values: Shaped[np.ndarray, "N F"], rows: Int[np.ndarra
     """Fit a scaler on some rows.
 
     Args:
-        kind: `standardize` (mean 0, unbiased standard deviation 1), `minmax` (to [0, 1]) or `none`.
+        kind: `standardize` (mean 0, unbiased standard deviation 1, feature by feature), `together`
+            (the same with one mean and one deviation for all features, which keeps images what
+            they are), `minmax` (to [0, 1]) or `none`.
         values: all rows, [N, F].
         rows: the training rows.
 
@@ -67,6 +69,11 @@ def fit_scaler(kind: str, values: Shaped[np.ndarray, "N F"], rows: Int[np.ndarra
     if kind == "minmax":
         return Scaler(low, np.where(high > low, high - low, 1.0))
     mean = sum(values[c].sum(axis=0, dtype=float) for c in chunks) / len(rows)
+    if kind == "together":
+        mean = np.full(width, np.mean(mean))
     squares = sum(np.square(values[c] - mean).sum(axis=0) for c in chunks)
+    if kind == "together":
+        std = np.full(width, np.sqrt(np.sum(squares) / max(len(rows) * width - 1, 1)))
+        return Scaler(mean, std if std.all() else np.ones(width))
     std = np.sqrt(squares / max(len(rows) - 1, 1))
     return Scaler(np.asarray(mean, dtype=float), np.where(high > low, std, 1.0))

@@ -7,12 +7,13 @@ one window.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from descent.seeds import ORDER, stream_seed
+from descent.data.augment import Augment
+from descent.seeds import AUGMENT, ORDER, stream_seed
 from descent.shapes import Int, Shaped
 
 MOST_STEPS = 64
@@ -25,20 +26,28 @@ class Window:
     A plain class, so that Lightning's walks through batches (device, precision) pass it by.
     """
 
-    __slots__ = ("_rows", "_span", "_x", "_y", "batch_size")
+    __slots__ = ("_change", "_rows", "_span", "_x", "_y", "batch_size")
 
     def __init__(
-        self, x: Tensor, y: Tensor, rows: Tensor | None, span: slice, batch_size: int
+        self,
+        x: Tensor,
+        y: Tensor,
+        rows: Tensor | None,
+        span: slice,
+        batch_size: int,
+        change: Callable[[Tensor, slice], Tensor] | None = None,
     ) -> None:
         self._x, self._y, self._rows, self._span = x, y, rows, span
-        self.batch_size = batch_size
+        self.batch_size, self._change = batch_size, change
 
     def tensors(self) -> tuple[Shaped[Tensor, "KB F"], Shaped[Tensor, "KB ..."]]:
         """Return the window's features [K * B, F] and targets [K * B, ...]."""
         if self._rows is None:
-            return self._x[self._span], self._y[self._span]
-        rows = self._rows[self._span]
-        return self._x.index_select(0, rows), self._y.index_select(0, rows)
+            x, y = self._x[self._span], self._y[self._span]
+        else:
+            rows = self._rows[self._span]
+            x, y = self._x.index_select(0, rows), self._y.index_select(0, rows)
+        return (x, y) if self._change is None else (self._change(x, self._span), y)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Return the batches in order, as views into the window."""
@@ -69,6 +78,7 @@ class Windows:
         steps: K, or `auto`.
         seed: of the order stream.
         cut: no window crosses a multiple of this many steps of the run; None for no such cuts.
+        augment: changes the features of each row anew in each epoch; None leaves them alone.
     """
 
     def __init__(
@@ -82,8 +92,9 @@ class Windows:
         steps: int | str = "auto",
         seed: int = 0,
         cut: int | None = None,
+        augment: Augment | None = None,
     ) -> None:
-        self.x, self.y = x, y
+        self.x, self.y, self.augment = x, y, augment
         self.batch_size, self.order, self.seed, self.cut = batch_size, order, seed, cut
         rows = len(x)
         self.steps_per_epoch = rows // batch_size if drop_last else -(-rows // batch_size)
@@ -96,10 +107,10 @@ class Windows:
 
     def __iter__(self) -> Iterator[Window]:
         """Yield this epoch's windows, from `done` steps on."""
-        rows, size = self._order(), self.batch_size
+        rows, size, change = self._order(), self.batch_size, self._change()
         for first, last in self._bounds():
             span = slice(first * size, min(last * size, self.rows_per_epoch))
-            yield Window(self.x, self.y, rows, span, size)
+            yield Window(self.x, self.y, rows, span, size, change)
 
     def batch_rows(self, first: int, count: int) -> list[int]:
         """Return the rows of each of `count` batches from step `first` (from 0) of an epoch."""
@@ -118,6 +129,19 @@ class Windows:
                 last = min(last, first + self.cut - (before + first) % self.cut)
             yield first, last
             first = last
+
+    def _change(self) -> Callable[[Tensor, slice], Tensor] | None:
+        """Return what augments a span of this epoch's rows.
+
+        Drawn for the epoch at once and from its own stream, so that neither K nor a break in
+        mid-epoch makes a difference.
+        """
+        if self.augment is None:
+            return None
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, AUGMENT, self.epoch))
+        augment = self.augment
+        draws = augment.draw(self.rows_per_epoch, generator).to(self.x)
+        return lambda x, span: augment(x, draws[span])
 
     def _order(self) -> Int[Tensor, " N"] | None:
         """Return this epoch's row numbers, or None where rows are taken as they lie."""
