@@ -1,4 +1,4 @@
-"""Sharpness against exact Hessians, stability limits against runs of torch.optim that do diverge."""
+"""Sharpness against exact Hessians, stability limits against runs of torch that diverge."""
 
 from __future__ import annotations
 
