@@ -8,7 +8,7 @@ RUNS ?= outputs
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench dashboard clean
+.PHONY: help install train test test-slow lint format bench dashboard pictures clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +44,19 @@ bench: $(READY) ## speed next to plain PyTorch and plain Lightning
 
 dashboard: $(READY) ## TensorBoard over outputs/ on localhost
 	$(BIN)/tensorboard --logdir $(RUNS) --host localhost --port $(PORT)
+
+# README's pictures: experiment and which picture of its report
+PICTURES := optimizers_on_a_valley/landscape gd_vs_sgd_vs_minibatch/surface momentum_escapes_local_minimum/landscape
+
+pictures: $(READY) ## draw the README's pictures again
+	set -e; for it in $(PICTURES); do \
+	  name=$${it%/*}; runs=outputs/pictures/$$(date +%s%N)/$$name; \
+	  $(BIN)/python src/train.py experiment=$$name picture=false hydra.sweep.dir=$$runs; \
+	  $(BIN)/python src/report.py run=$$runs output=$$runs/report; \
+	  cp $$runs/report/$${it#*/}.png .github/$$name.png; \
+	done
+	name=outputs/pictures/$$(date +%s%N); \
+	  $(BIN)/python src/train.py hydra.run.dir=$$name && cp $$name/curves.png .github/curves.png
 
 clean: ## remove caches and .venv; runs in outputs/ stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

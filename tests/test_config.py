@@ -43,7 +43,7 @@ def needed_with(choice: str, csv: Path | str = "some.csv") -> list[str]:
 
 
 def composed(primary: str, *overrides: str) -> Any:
-    given = [*overrides, "run=some/run"] if primary == "eval" else list(overrides)
+    given = [*overrides, "run=some/run"] if primary != "train" else list(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose(primary, overrides=given, return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)  # recipes ask it which optimizer was chosen
@@ -129,8 +129,9 @@ def test_every_file_says_at_its_top_what_it_is(path: Path) -> None:
 def options() -> set[str]:
     """Every leaf that can be set, over all YAML; references such as ${data.path} are no options."""
     found: set[str] = set()
-    for choice in choices():
-        cfg = composed(primary_for(choice), choice, *needed_with(choice))
+    composable = [(primary_for(choice), choice, *needed_with(choice)) for choice in choices()]
+    for primary, *given in [*composable, *((primary,) for primary in PRIMARY)]:
+        cfg = composed(primary, *given)
         leaves = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
         for key, value in leaves.items():
             refers = (

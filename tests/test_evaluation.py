@@ -328,3 +328,9 @@ def test_the_command_predicts_and_answers_mistakes_with_one_line(
     again = type_command("eval", f"run={run.path}", f"data.path={new}", "predict=out.csv")
     assert again.returncode == 2
     assert again.stderr == "error: out.csv exists already; give another name, or overwrite=true.\n"
+
+
+def test_a_walk_on_a_landscape_has_nothing_to_evaluate(train_run: Callable[..., Run]) -> None:
+    run = train_run("model=point", "data=landscape", "landscape=bowl", "stop.epochs=1")
+    with pytest.raises(UserError, match="walked on a landscape, where there is nothing to test"):
+        run_eval(f"run={run.path}")

@@ -95,7 +95,9 @@ def _sentence(error: Exception) -> str | None:
         or "LexerNoViableAlt" in type(error).__name__
         or "See https://hydra.cc" in text
     ):
-        return f"An override cannot be read: {text.splitlines()[0].rstrip('.')}."
+        word = re.search(r"override '([^']*)'", text)
+        hint = "; options are typed as key=value" if word and "=" not in word[1] else ""
+        return f"An override cannot be read: {text.splitlines()[0].rstrip('.')}{hint}."
     if isinstance(error, HydraException) and type(error).__name__ == "ConfigCompositionException":
         return " ".join(text.split()[:60])
     if isinstance(error, OmegaConfBaseException):

@@ -87,7 +87,7 @@ def check(cfg: DictConfig) -> None:
     """
     config = plain(cfg)
     values = dict(flatten(config))
-    trains = "run" not in config  # only eval.yaml names a run
+    trains = "run" not in config  # only eval.yaml and report.yaml name runs
     if trains:
         _check_complete(config)
     for key, value in values.items():

@@ -61,11 +61,18 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     """
     check(cfg)
     asked = plain(cfg)
+    if isinstance(asked["run"], list):
+        raise UserError("run=[...] names several runs; src/eval.py takes one: run=<directory>.")
     run = Run(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])
     check(OmegaConf.create(config))
     description = run.data()
+    if description.task is Task.LANDSCAPE:
+        raise UserError(
+            f"{run.path} walked on a landscape, where there is nothing to test or to predict; "
+            "python src/report.py draws it."
+        )
     weights = asked["checkpoint"]
     if weights == BEST and not run.checkpoint_path(BEST).is_file():
         log.info(

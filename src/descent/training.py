@@ -177,5 +177,6 @@ def _draw(run: Run, name: str, result: Mapping[str, Any]) -> Path:
     from descent.report.curves import draw_curves
 
     title = f"{name}: {' '.join(result['overrides']) or 'default config'}"
-    note = result["reason"] if result["status"] == Status.DIVERGED else None
-    return draw_curves(run.path, title, note)
+    if result["status"] != Status.DIVERGED:
+        return draw_curves(run.path, title)
+    return draw_curves(run.path, title, result["reason"], result["step"])

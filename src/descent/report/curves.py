@@ -1,99 +1,298 @@
-"""Step, running, full and validation loss in one picture."""
+"""Step, running, full and validation loss over training; of several runs, one loss of each."""
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from descent.data.arrays import Task
+from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
+from descent.report.axis import Axis
+from descent.report.picture import Picture
+from descent.report.record import Curve, Record
+from descent.report.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    MOST_STYLED,
+    VERMILION,
+    counted,
+    drawable,
+    legend_below,
+    look,
+    new_figure,
+    shown,
+    spans_decades,
+    stroke,
+    thinned,
+)
+from descent.report.tables import column, read_table
+
 if TYPE_CHECKING:
-    import polars as pl
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by colour-blind readers; markers and dashes by everybody.
-CLOUD, RUNNING, FULL, VALIDATION = "#999999", "#0072B2", "#000000", "#D55E00"
+CLOUD, RUNNING, FULL, VALIDATION = GREY, BLUE, BLACK, VERMILION
 MOST_POINTS = 4000  # of the step cloud; more would only overlap
-DECADES = 1.5  # a loss that spans more than this gets a log axis
+MOST_LINE = 2000  # of a line
+MARKED = 20  # points of a line that get a marker
+RUNAWAY = 100.0  # beside others, a run is drawn up to this many times the highest start
+
+TITLE_WIDTH, NOTE_WIDTH = 100, 105  # characters a line
+
+STEP_LABEL = "step loss (one mini-batch)"
+LINES = (
+    ("running", "running loss (mean over the epoch's steps)", RUNNING, "-", "o"),
+    ("full", "full loss (all training rows)", FULL, "--", "s"),
+    ("val", "validation loss", VALIDATION, "-.", "^"),
+)
 
 
-def draw_curves(run_dir: Path, title: str, note: str | None = None) -> Path:
-    """Draw a run's losses from its tables.
+def draw_curves(
+    run_dir: Path, title: str, note: str | None = None, diverged_at: int | None = None
+) -> Path:
+    """Draw a run's losses from its tables, at the end of training.
 
     Args:
         run_dir: holds steps.csv and epochs.csv.
         title: what was trained.
         note: shown in the picture, such as why the run diverged.
+        diverged_at: the step to mark as the one that lost the loss.
 
     Returns:
         The path of curves.png.
     """
-    import polars as pl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    steps = pl.read_csv(run_dir / "steps.csv", infer_schema_length=None)
-    epochs = pl.read_csv(run_dir / "epochs.csv", infer_schema_length=None)
-    figure = Figure(figsize=(8, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _draw_steps(axes, steps)
-    for column, label, colour, style in (
-        ("train/loss", "running loss (mean over the epoch's steps)", RUNNING, "o-"),
-        ("train/full_loss", "full loss (all training rows)", FULL, "s--"),
-        ("val/loss", "validation loss", VALIDATION, "^-"),
-    ):
-        _draw_epochs(axes, epochs, column, label, colour, style)
-    _finish(axes, title, note)
-    path = run_dir / "curves.png"
-    figure.savefig(path.with_suffix(".part"), dpi=120, format="png")
+    steps, epochs = (read_table(run_dir / f"{name}.csv") for name in ("steps", "epochs"))
+    curves = {
+        name: Curve(column(epochs, "step"), column(epochs, key))
+        for name, key in (("running", RUNNING_LOSS), ("full", FULL_LOSS), ("val", VAL_LOSS))
+    }
+    with look():
+        figure = new_figure()
+        axes = figure.add_subplot()
+        _draw_one(axes, Curve(column(steps, "step"), column(steps, "loss")), curves)
+        if diverged_at is not None:
+            _mark(axes, diverged_at)
+        _finish(axes, Axis.STEP.label, "loss", title, note)
+        legend_below(figure)
+        path = run_dir / "curves.png"
+        figure.savefig(path.with_suffix(".part"), dpi=120, format="png")
     path.with_suffix(".part").replace(path)
     return path
 
 
-def _draw_steps(axes: Axes, steps: pl.DataFrame) -> None:
-    thin = steps[:: max(1, -(-steps.height // MOST_POINTS))]
-    x, y = thin["step"].to_numpy(), _floats(thin, "loss")
-    size = 3 if thin.height > 200 else 6
+def losses(records: Sequence[Record], x: Axis) -> Picture | None:
+    """Draw the losses of one run, or one loss of each of several; None if none was recorded."""
+    if not any(len(t.get("step", ())) for r in records for t in (r.steps, r.epochs)):
+        return None
+    figure = new_figure()
+    axes = figure.add_subplot()
+    alone = len(records) == 1
+    caption = _one(axes, records[0], x) if alone else _several(axes, records, x)
+    legend_below(figure)
+    title = "Losses over training" if alone else "The runs' losses over training"
+    return Picture("curves", title, figure, caption)
+
+
+def unit(record: Record) -> str:
+    """Return what a run's training loss is, for the axis."""
+    words = {
+        Task.REGRESSION: "mean squared error",
+        Task.BINARY: "cross-entropy, nats",
+        Task.MULTICLASS: "cross-entropy, nats",
+        Task.LANDSCAPE: "height of the landscape",
+    }
+    return f"loss ({words[record.data.task]}{' + penalty' if any(record.penalties) else ''})"
+
+
+# ---- one run
+
+
+def _one(axes: Axes, record: Record, x: Axis) -> str:
+    def moved(curve: Curve) -> Curve:
+        return Curve(record.at(x, curve.step), curve.value)
+
+    curves = {
+        "running": moved(record.running_loss),
+        "full": moved(record.full_loss),
+        "val": moved(record.val_loss),
+    }
+    _draw_one(axes, moved(record.step_loss), curves)
+    note = None
+    if record.diverged_at is not None:
+        _mark(axes, float(record.at(x, np.array([record.diverged_at]))[0]))
+        note = record.result["reason"]
+    _finish(axes, x.label, unit(record), "", note)
+    return "; ".join(_told(record)) + "."
+
+
+def _draw_one(axes: Axes, cloud: Curve, curves: dict[str, Curve]) -> None:
+    thin = slice(None, None, max(1, -(-len(cloud.step) // MOST_POINTS)))
+    x, y = cloud.step[thin], drawable(cloud.value[thin])
+    size = 3 if len(x) > 1000 else 5 if len(x) > 100 else 9
     axes.plot(
-        x, y, ".", color=CLOUD, markersize=size, alpha=0.6, label="step loss (one mini-batch)"
-    )
+        x, y, ".", color=CLOUD, markersize=size, alpha=0.7, markeredgewidth=0, label=STEP_LABEL,
+        rasterized=len(x) > 1000,
+    )  # fmt: skip
+    for name, label, colour, dash, marker in LINES:
+        curve = Curve(curves[name].step, drawable(curves[name].value)).known()
+        if len(curve.step):
+            keep = thinned(len(curve.step), MOST_LINE)
+            every = max(1, len(keep) // MARKED)
+            axes.plot(
+                curve.step[keep], curve.value[keep], color=colour, linestyle=dash, marker=marker,
+                markersize=4, linewidth=1.4, markevery=every, label=label,
+            )  # fmt: skip
 
 
-def _draw_epochs(
-    axes: Axes, epochs: pl.DataFrame, column: str, label: str, colour: str, style: str
-) -> None:
-    if column not in epochs.columns:
-        return
-    x, y = epochs["step"].to_numpy(), _floats(epochs, column)
-    known = np.isfinite(y)
-    if known.any():
-        every = max(1, int(known.sum()) // 20)
-        axes.plot(
-            x[known], y[known], style, color=colour, markersize=4, linewidth=1.4,
-            markevery=every, label=label,
-        )  # fmt: skip
+def _told(record: Record) -> list[str]:
+    name, curve = record.main_loss
+    step = int(record.result.get("step") or 0)
+    if not len(curve.step):
+        told = [f"No finite loss was recorded in {counted(step, 'step')}"]
+    elif len(curve.step) == 1:
+        told = [f"The {name} was {shown(curve.value[0])} at step {curve.step[0]:,.0f}"]
+    else:
+        start, end = curve.value[0], curve.value[-1]
+        verb = "fell" if end < start else "rose" if end > start else "stayed"
+        span = f"from {shown(start)} to {shown(end)}" if end != start else f"at {shown(end)}"
+        taken = counted(int(curve.step[-1] - curve.step[0]), "step")
+        told = [f"The {name} {verb} {span} in {taken}"]
+    val = record.val_loss.known()
+    if len(val.step):
+        low = int(np.argmin(val.value))
+        where = "at the end" if low == len(val.step) - 1 else f"at step {val.step[low]:,.0f}"
+        told.append(f"the validation loss was lowest, {shown(val.value[low])}, {where}")
+        if low < len(val.step) - 1:
+            told[-1] += f", and {shown(val.value[-1])} at the end"
+    if record.diverged_at is not None:
+        told.append(f"the run diverged at step {record.diverged_at:,}, marked by the cross")
+    return told
 
 
-def _finish(axes: Axes, title: str, note: str | None) -> None:
-    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) and drawn.min() > 0 and np.log10(drawn.max() / drawn.min()) > DECADES:
+# ---- several runs
+
+
+def _several(axes: Axes, records: Sequence[Record], x: Axis) -> str:
+    name = shared_loss(records)
+    curves = [record.losses[name].known() for record in records]
+    ends = [_end(record, curve) for record, curve in zip(records, curves, strict=True)]
+    order = sorted(range(len(records)), key=lambda i: ends[i])
+    styled = order[:MOST_STYLED]
+    ceiling = RUNAWAY * max((c.value[0] for c in curves if len(c.value)), default=np.inf)
+    grey, drawn = [i for i in order if i not in styled], sorted(styled)
+    for i in grey:
+        where = records[i].at(x, curves[i].step)
+        label = f"{len(grey)} others" if i == grey[0] else None
+        axes.plot(where, drawable(curves[i].value), color=GREY, linewidth=0.8, label=label)
+    for k, i in enumerate(drawn):
+        _line(axes, records[i], Curve(records[i].at(x, curves[i].step), curves[i].value), x, k)
+    tall = [records[i].label for i in order if (curves[i].value > ceiling).any()]
+    _finish(axes, x.label, unit(records[0]).replace("loss", name, 1), "", None)
+    if tall and ceiling > 0:
+        low = axes.get_ylim()[0]
+        axes.set_ylim(low if low < ceiling else None, ceiling)
+    return _compared(records, name, ends, order, tall)
+
+
+def shared_loss(records: Sequence[Record]) -> str:
+    """Return the loss by which runs are compared: the first of full, running, step they share."""
+    for name in ("full loss", "running loss"):
+        if all(np.isfinite(record.losses[name].value).any() for record in records):
+            return name
+    return "step loss" if any(len(r.step_loss.step) for r in records) else "full loss"
+
+
+def _end(record: Record, curve: Curve) -> float:
+    """Return the last loss; a diverged run's is infinite, whatever it reached before."""
+    lost = record.diverged_at is not None or not len(curve.value)
+    return np.inf if lost else float(curve.value[-1])
+
+
+def _line(axes: Axes, record: Record, curve: Curve, x: Axis, k: int) -> None:
+    keep = thinned(len(curve.step), MOST_LINE)
+    # markers of different runs shifted against each other, so that lines on top of each other show
+    every = max(1, len(keep) // 12)
+    at, y = curve.step[keep], drawable(curve.value[keep])
+    axes.plot(
+        at, y, **stroke(k).line, markevery=(k * every // 8 % every, every), label=record.label,
+        markerfacecolor="white", markeredgewidth=1.2,
+    )  # fmt: skip
+    if record.diverged_at is not None:
+        _mark(axes, float(record.at(x, np.array([record.diverged_at]))[0]), stroke(k).colour)
+
+
+def _compared(
+    records: Sequence[Record], name: str, ends: list[float], order: list[int], tall: list[str]
+) -> str:
+    fine = [i for i in order if np.isfinite(ends[i])]
+    told = []
+    if fine:
+        best, worst = fine[0], fine[-1]
+        steps = [counted(int(records[i].result.get("step") or 0), "step") for i in (best, worst)]
+        told.append(
+            f"The lowest final {name} is {shown(ends[best])} ({records[best].label}) after "
+            f"{steps[0]}"
+        )
+        if worst != best:
+            told.append(
+                f"the highest is {shown(ends[worst])} ({records[worst].label}) after {steps[1]}"
+            )
+        told += _quickest(records, fine)
+    else:
+        told.append("No run ended with a finite loss")
+    lost = [r for r in records if r.diverged_at is not None]
+    if lost:
+        words = [f"{r.label} at step {r.diverged_at:,}" for r in lost[:3]]
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        told.append(f"diverged, at the crosses on the upper edge: {', '.join(words)}{more}")
+    if tall:
+        told.append(f"the picture ends at {RUNAWAY:g} times the highest start")
+    return "; ".join(told) + "."
+
+
+def _quickest(records: Sequence[Record], fine: list[int]) -> list[str]:
+    """Return who reached a target first, where runs were ended by one."""
+    hit = [records[i] for i in fine if "reached the target" in str(records[i].result["reason"])]
+    if len(hit) < 2:
+        return []
+    hit.sort(key=lambda record: int(record.result["step"]))
+    quick, slow = hit[0], hit[-1]
+    return [
+        f"to its target {quick.label} took the fewest steps, {quick.result['step']:,}, and "
+        f"{slow.label} the most, {slow.result['step']:,}"
+    ]
+
+
+# ---- both
+
+
+def _mark(axes: Axes, at: float, colour: str = VERMILION) -> None:
+    """Mark a divergence: a line through the step, a cross on the upper edge."""
+    axes.axvline(at, color=colour, linestyle=(0, (2, 2)), linewidth=1, zorder=1.5)
+    axes.plot(
+        [at], [1], "X", color=colour, markersize=9, clip_on=False, zorder=5,
+        transform=axes.get_xaxis_transform(),
+        markeredgecolor="white", label="_diverged",
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, x: str, y: str, title: str, note: str | None) -> None:
+    data = [line for line in axes.lines if line.get_transform() == axes.transData]
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in data]
+    if drawn and spans_decades(np.concatenate(drawn)):
         axes.set_yscale("log")
-    axes.set_xlabel("step (optimizer updates)")
-    axes.set_ylabel("loss")
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    if title:
+        axes.figure.suptitle(textwrap.fill(title, TITLE_WIDTH), fontsize=10)
     if note:
-        axes.text(
-            0.5, 0.02, note, transform=axes.transAxes, ha="center", va="bottom", fontsize=8,
-            wrap=True, bbox={"facecolor": "white", "edgecolor": VALIDATION, "linewidth": 1.5},
-        )  # fmt: skip
-
-
-def _floats(frame: pl.DataFrame, column: str) -> np.ndarray:
-    """Return a column as floats, empty cells as NaN."""
-    import polars as pl
-
-    return frame[column].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+        # the layout knows the text, not the frame around it: so more room at the edges
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.set_layout_engine("constrained", h_pad=0.12)
+        frame = {"facecolor": "white", "edgecolor": VERMILION, "linewidth": 1.5}
+        axes.set_title(textwrap.fill(note, NOTE_WIDTH), fontsize=8, pad=12, bbox=frame)

@@ -1,0 +1,135 @@
+"""One HTML page with everything in it: results, commands, pictures and their sentences."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from descent.report.picture import Picture
+from descent.report.record import Record
+from descent.report.style import counted, shown
+
+GENERATOR = "descent report"  # by which a page of ours is known
+TEMPLATE = Path(__file__).with_name("page.html")
+
+# Metrics that get a column, where any run has them, with their headings; the rest follows them.
+METRICS = {
+    "train/loss": "running loss",
+    "train/full_loss": "full loss",
+    "val/loss": "val loss",
+}
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column of the table of results."""
+
+    heading: str
+    numbers: bool
+
+
+def write_page(
+    path: Path, records: Sequence[Record], pictures: Sequence[Picture], notes: Sequence[str]
+) -> None:
+    """Write the page.
+
+    Args:
+        path: of the file; the pictures' PNG files lie beside it.
+        records: one row of the table each.
+        pictures: in order.
+        notes: what the reader must know first, such as how a run failed.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    columns, rows = results(records)
+    path.write_text(
+        environment.get_template(TEMPLATE.name).render(
+            generator=GENERATOR, title=title_of(records), notes=notes, columns=columns, rows=rows,
+            pictures=[_embedded(picture, path.parent) for picture in pictures],
+            commands=[record.command for record in records], provenance=_provenance(records),
+        ),
+        encoding="utf-8",
+    )  # fmt: skip
+
+
+def title_of(records: Sequence[Record]) -> str:
+    """Return the run's name and directory, or how many runs of what."""
+    names = list(dict.fromkeys(str(record.result.get("name", "run")) for record in records))
+    if len(records) == 1:
+        return f"{names[0]}: {records[0].run.path.resolve().name}"
+    return f"{', '.join(names[:4])}: {counted(len(records), 'run')}"
+
+
+def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[str]]]:
+    """Return the columns and the rows of the table; columns that no run fills are left out."""
+    metrics = {
+        name
+        for record in records
+        for name in _metrics(record)
+        if not name.startswith("diagnostics/")
+    }
+    order = [name for name in METRICS if name in metrics] + sorted(metrics - METRICS.keys())
+    cells = [
+        {
+            "run": record.label,
+            "status": str(record.status),
+            "reason": str(record.result.get("reason", "")),
+            "steps": record.result.get("step"),
+            "epochs": record.result.get("epoch"),
+            "samples": record.result.get("samples"),
+            "seconds": record.result.get("seconds"),
+            **{
+                METRICS.get(name, name.replace("_", " ")): _metrics(record).get(name)
+                for name in order
+            },
+            "best epoch": (record.result.get("best") or {}).get("epoch"),
+        }
+        for record in records
+    ]
+    texts = ("run", "status", "reason")
+    headings = [
+        Heading(name, name not in texts)
+        for name in cells[0]
+        if any(row[name] is not None for row in cells)
+    ]
+    return headings, [[_cell(row[h.heading]) for h in headings] for row in cells]
+
+
+def _metrics(record: Record) -> Mapping[str, Any]:
+    return record.result.get("metrics") or {}
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else shown(value) if isinstance(value, (int, float)) else str(value)
+
+
+def _embedded(picture: Picture, directory: Path) -> dict[str, str]:
+    png = (directory / f"{picture.name}.png").read_bytes()
+    return {
+        "title": picture.title,
+        "caption": picture.caption,
+        "png": base64.b64encode(png).decode("ascii"),
+    }
+
+
+def _provenance(records: Sequence[Record]) -> list[str]:
+    """Return what the runs were trained with, each thing once."""
+    told = []
+    for key, label in (("torch", "torch"), ("lightning", "Lightning")):
+        versions = {str((r.result.get("versions") or {}).get(key, "")) for r in records} - {""}
+        if versions:
+            told.append(f"{label} {', '.join(sorted(versions))}")
+    commits = {str(r.result.get("commit") or "") for r in records} - {""}
+    if commits:
+        told.append(f"commit {', '.join(sorted(c[:12] for c in commits))}")
+    devices = {str(r.result.get("device") or "") for r in records} - {""}
+    if devices:
+        told.append(f"trained on {', '.join(sorted(devices))}")
+    return told

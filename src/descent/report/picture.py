@@ -1,0 +1,39 @@
+"""A finished picture, and its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descent.report.style import DPI
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the sentence that says what to see in it.
+
+    Args:
+        name: of its files, such as `curves`.
+        title: for the page.
+        figure: drawn.
+        caption: made from the figures themselves.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str
+
+
+def save(picture: Picture, directory: Path) -> list[Path]:
+    """Write `<name>.png` and `<name>.pdf`."""
+    png, pdf = (directory / f"{picture.name}.{kind}" for kind in ("png", "pdf"))
+    picture.figure.savefig(png, dpi=DPI)
+    picture.figure.set_layout_engine("none")  # the layout stands; finding it again takes as long
+    # no date: the same run gives the same file
+    picture.figure.savefig(pdf, metadata={"CreationDate": None})
+    return [png, pdf]

@@ -1,0 +1,207 @@
+"""After training: the pictures of finished runs and a page that holds them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from descent.comparison import job_directories
+from descent.config import check, plain
+from descent.endings import Status
+from descent.errors import UserError
+from descent.report.axis import Axis
+from descent.report.output import PAGE, check_output, report_directory
+from descent.report.page import write_page
+from descent.report.record import Record, check_comparable, labelled, read_record
+from descent.runs import CONFIG, RESULT
+
+if TYPE_CHECKING:
+    from descent.report.picture import Picture
+
+log = logging.getLogger(__name__)
+
+GLOB = set("*?[")
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What to draw, read and checked.
+
+    Args:
+        records: the runs.
+        x: what curves are drawn over.
+        output: the report's directory.
+        trust: packages that the runs' configs may instantiate from beside ours.
+        notes: what the reader must know first.
+    """
+
+    records: list[Record]
+    x: Axis
+    output: Path
+    trust: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def open_report(cfg: DictConfig) -> Reporting:
+    """Read and check everything; nothing is drawn or written yet.
+
+    Raises:
+        UserError: a run or the output cannot be used, or the runs cannot share a picture.
+    """
+    check(cfg)
+    asked = plain(cfg)
+    given = asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
+    if not given:
+        raise UserError("run=[] names no run; give run=<directory>, or run=[<one>,<another>].")
+    records, notes = _read_all(given)
+    check_comparable(records)
+    records = labelled(records)
+    output = Path(asked["output"] or _default_output(records, asked["paths"]["outputs"]))
+    check_output(output)
+    notes += [note for record in records if (note := _ending(record, len(records) > 1))]
+    return Reporting(records, Axis(asked["x"]), output, tuple(asked["trust"]), tuple(notes))
+
+
+def _default_output(records: Sequence[Record], outputs: str) -> Path:
+    if len(records) == 1:
+        return records[0].run.path / "report"
+    return Path(outputs) / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+
+
+def _read_all(given: Sequence[str]) -> tuple[list[Record], list[str]]:
+    """Return the runs that are meant, each once, and why members of a multirun are left out."""
+    records: dict[Path, Record] = {}
+    notes = []
+    for word in given:
+        named = _named(word)
+        for path in named:
+            left_out = _left_out(path) if len(named) > 1 or path != Path(word) else None
+            if left_out:
+                notes.append(left_out)
+            elif path.resolve() not in records:
+                records[path.resolve()] = read_record(path)
+    if not records:
+        raise UserError(f"{given[0]} holds no finished run. {' '.join(notes)}")
+    return list(records.values()), notes
+
+
+def _named(word: str) -> list[Path]:
+    """Return the runs a word stands for: itself, a multirun's jobs, or what a pattern finds."""
+    path = Path(word)
+    if GLOB & set(word) and not path.exists():
+        base = Path(path.anchor or ".")
+        found = sorted(p for p in base.glob(str(path.relative_to(path.anchor))) if p.is_dir())
+        if not found:
+            raise UserError(f"No directory matches run={word}.")
+        return [run for one in found for run in _named(str(one))]
+    if path.is_dir() and not (path / CONFIG).is_file():
+        jobs = job_directories(path)
+        if jobs:
+            return jobs
+        if any((p / CONFIG).is_file() for p in path.iterdir() if p.is_dir()):
+            raise UserError(
+                f"{path} is not a run but holds some; give one of them, or run='{path}/*' for all."
+            )
+    return [path]
+
+
+def _left_out(path: Path) -> str | None:
+    """Return why one of many is left out rather than refused; None if it is not."""
+    from descent.runs import Run
+
+    if not (path / RESULT).is_file():
+        return f"{path} is left out: it was never begun."
+    if Run(path).result()["status"] == Status.RUNNING:
+        return (
+            f"{path} is left out: it is still being trained, or was killed; continue it with "
+            f"python src/train.py resume={path}"
+        )
+    return None
+
+
+def _ending(record: Record, many: bool) -> str | None:
+    """Return what a reader must know of a run that did not end well."""
+    if record.status is Status.OK:
+        return None
+    who = record.label if many else "This run"
+    words = {
+        Status.DIVERGED: "diverged",
+        Status.INTERRUPTED: "was interrupted; the pictures show what there is",
+        Status.FAILED: "failed; the pictures show what there is",
+    }
+    return f"{who} {words[record.status]}: {record.result['reason']}."
+
+
+def report(reporting: Reporting) -> Path:
+    """Draw the pictures, write the page, and say what was written and what there is to see.
+
+    Returns:
+        The report's directory.
+    """
+    from descent.report.picture import save
+    from descent.report.style import look
+
+    notes = list(reporting.notes)
+    with report_directory(reporting.output) as part:
+        with look():
+            pictures = _pictures(reporting, notes)
+            for picture in pictures:
+                save(picture, part)
+        write_page(part / PAGE, reporting.records, pictures, notes)
+    for note in notes:
+        log.info("note: %s", note)
+    for picture in pictures:
+        log.info("%s", reporting.output / f"{picture.name}.png")
+        log.info("%s", reporting.output / f"{picture.name}.pdf")
+        log.info("  %s", picture.caption)
+    log.info("%s", reporting.output / PAGE)
+    return reporting.output
+
+
+def _pictures(reporting: Reporting, notes: list[str]) -> list[Picture]:
+    from descent.report.curves import losses
+    from descent.report.diagnostics import diagnostics
+    from descent.report.weights import weights
+
+    records, x = reporting.records, reporting.x
+    drawn = [
+        losses(records, x),
+        _path_picture(reporting, notes),
+        weights(records, x),
+        diagnostics(records, x),
+    ]
+    pictures = [picture for picture in drawn if picture is not None]
+    if not pictures:
+        notes.append("No step was recorded, so there is nothing to draw.")
+    return pictures
+
+
+def _path_picture(reporting: Reporting, notes: list[str]) -> Picture | None:
+    """Draw the loss the runs walked on, where that can be known; else note why not."""
+    from descent.report.heights import heights_of
+    from descent.report.plane import LEAST_PLACES, plane
+    from descent.report.profile import profile
+    from descent.report.surface import surface
+    from descent.report.window import walk_of
+
+    walks = [walk for record in reporting.records if (walk := walk_of(record)) is not None]
+    if not walks:
+        return None
+    parameters = walks[0].theta.shape[1]
+    if parameters > 2:
+        walks = [walk for walk in walks if len(walk.theta) >= LEAST_PLACES]
+        if not walks:
+            return None
+    try:
+        heights = heights_of([walk.record for walk in walks], reporting.trust)
+    except UserError as error:
+        notes.append(f"The surface of the loss is not drawn: {str(error).rstrip('.')}.")
+        return None
+    draw = profile if parameters == 1 else surface if parameters == 2 else plane
+    return draw(walks, heights)

@@ -1,0 +1,20 @@
+"""Draw finished runs as pictures and one page: `python src/report.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from descent.cli import one_sentence
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="report")
+def main(cfg: DictConfig) -> None:
+    """Read and check the runs first; the drawing libraries are imported when they are good."""
+    with one_sentence():
+        from descent.reporting import open_report, report
+
+        report(open_report(cfg))
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()
