@@ -24,11 +24,11 @@ $(READY): pyproject.toml constraints.txt
 train: $(READY) ## train the default model on digits: make train ARGS="optimizer=adam"
 	$(BIN)/python src/train.py $(ARGS)
 
-test: $(READY) ## the fast tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## the fast tests, on all cores
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-slow: $(READY) ## the heavier tests
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

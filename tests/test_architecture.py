@@ -24,7 +24,7 @@ FLOORS = [
     ["rules", "models", "recording"],
     ["config"],
     ["data"],
-    ["runs", "losses", "scores", "stepping", "position", "blueprint"],
+    ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming"],
     ["comparison"],
     ["learner", "cli", "job", "report"],
     ["callbacks", "device"],

@@ -114,7 +114,7 @@ def test_every_alias_leads_to_an_option_that_exists() -> None:
         ("optimizer.lr=nan", "a number above 0"),
         ("optimizer.lr=1e400", "a number above 0"),
         ("data.val_fraction=1", "a number of at least 0 and below 1"),
-        ("data.scale=z", "standardize, minmax or none"),
+        ("data.scale=z", "standardize, together, minmax or none"),
         ("seed=-1", "a whole number of at least 0"),
     ],
 )

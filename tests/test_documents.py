@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check
@@ -42,7 +44,7 @@ def commands() -> list[tuple[str, str, bool]]:
     found = []
     for name, lines in documents().items():
         for line, after in zip(lines, [*lines[1:], ""], strict=False):
-            typed = re.search(r"python (src/(?:train|eval)\.py .*)", line)
+            typed = re.search(r"python (src/(?:train|eval|report)\.py .*)", line)
             command = re.split(r"\s{2,}| #", typed.group(1))[0] if typed else "<"
             if "<" not in command:
                 found.append((name, command, after.startswith("error: ")))
@@ -61,7 +63,11 @@ def composes(command: str) -> None:
             word = f"{word.split('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"
         overrides.append(word)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        check(compose(Path(script).stem, overrides=overrides))
+        cfg = compose(Path(script).stem, overrides=overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)  # recipes ask it which optimizer was chosen
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    check(cfg)
 
 
 @pytest.mark.parametrize(("where", "command", "fails"), commands())

@@ -394,5 +394,5 @@ def test_a_comparison_is_one_command_that_ends_with_one_table(
     with (sweep / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["optimizer"] for row in rows] == ["sgd", "momentum"]
-    assert [float(row["position[0]"]) for row in rows] == pytest.approx([1.0, -1.5], abs=1e-6)
+    assert [float(row["x"]) for row in rows] == pytest.approx([1.0, -1.5], abs=1e-6)
     assert f"python src/report.py run={sweep.relative_to(tmp_path)}" in done.stdout

@@ -82,7 +82,7 @@ def print_comparison(sweep: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = WIDE
-    columns = _columns(rows)
+    columns = _fitting(_columns(rows), rows, console.width)
     table = Table(title=f"{len(rows)} runs", title_justify="left")
     for name, heading in columns.items():
         numbers = all(isinstance(row[name], (int, float, type(None))) for row in rows)
@@ -90,6 +90,9 @@ def print_comparison(sweep: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     console.print(table)
+    left_out = len(_columns(rows)) - len(columns)
+    if left_out:
+        console.print(f"{left_out} more columns are in {RESULTS}.")
     for row in rows:
         if row["status"] != Status.OK:
             console.print(f"{Path(row['directory']).name}: {row['status']}, {row['reason']}")
@@ -109,6 +112,20 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     if len(weights) <= MOST_WEIGHTS:
         columns |= {name: name for name in weights}
     return columns
+
+
+def _fitting(
+    columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]], width: int
+) -> dict[str, str]:
+    """Return the columns up to the first that the terminal has no room for, three at least."""
+    kept: dict[str, str] = {}
+    used = 1  # the frame
+    for name, heading in columns.items():
+        used += 3 + max(len(heading), *(len(_cell(row[name])) for row in rows))
+        if used > width and len(kept) >= 3:
+            break
+        kept[name] = heading
+    return kept
 
 
 def _known(value: Any) -> bool:

@@ -20,6 +20,7 @@ from descent.config import flatten
 from descent.endings import Ending, Reason, Status
 from descent.job import Job
 from descent.learner import Learner
+from descent.naming import class_name, readable
 
 MOST_WEIGHTS = 12  # more than this and result.json would be a list of weights
 
@@ -74,16 +75,17 @@ def after(
         "seconds": learner.clock.seconds,
         "wall_seconds": time.time() - begun["began"],
         "metrics": {k: v for k, v in last.items() if "/" in k} | tested,
-        "weights": _few_weights(trainer),
+        "weights": _few_weights(trainer, learner),
         "best": best and {k: best[k] for k in ("epoch", "step", "metrics")},
     }
 
 
-def _few_weights(trainer: L.Trainer) -> dict[str, float]:
+def _few_weights(trainer: L.Trainer, learner: Learner) -> dict[str, float]:
     """Return the last parameters by name, of a model small enough to read them."""
     path = next((c for c in callbacks_of(trainer) if isinstance(c, PathCallback)), None)
-    last = path.last if path else {}
-    return last if len(last) <= MOST_WEIGHTS else {}
+    last = path.last(MOST_WEIGHTS) if path else {}
+    names = readable(last, class_name(learner.model), learner.data)
+    return dict(zip(names, last.values(), strict=True))
 
 
 def optimized(result: Mapping[str, Any], name: str) -> float | None:

@@ -16,7 +16,7 @@ def test_steps_are_printed_with_losses_and_parameters(
     with caplog.at_level(logging.INFO):
         train_run("experiment=line_sequential", "callbacks.listing.first=12")
     rows = [r.getMessage().split() for r in caplog.records if r.name.endswith("listing")]
-    assert rows[0] == ["step", "step", "loss", "full", "loss", "layer.weight[0,0]", "layer.bias[0]"]
+    assert rows[0] == ["step", "step", "loss", "full", "loss", "weight", "of", "x", "bias"]
     assert [row[0] for row in rows[1:]] == [str(n) for n in range(1, 13)]
     # the tutorial prints two decimals
     shown = {int(r[0]): [round(float(v), 2) for v in r[1:]] for r in rows[1:]}

@@ -149,11 +149,22 @@ def test_several_paths_share_one_plane_through_the_best_end(train_run):
     assert np.abs(ends).sum(axis=1).min() < 1e-12
 
 
+def test_a_plane_holds_the_paths_that_start_where_the_best_run_did(train_run):
+    runs = [train_run(*MLP, *words) for words in (["optimizer.lr=0.02"], ["seed=1"], [])]
+    picture = drawn(plane, *runs)
+    best = min(runs, key=lambda run: run.result()["metrics"]["train/full_loss"])
+    together = [run for run in runs if run.config()["seed"] == best.config()["seed"]]
+    starts = np.concatenate([points(picture, "start"), points(picture, "_again")])
+    assert len(together) == 2, "the other seed is better: choose another"
+    assert "1 run with other first weights left out" in picture.caption
+    assert len(starts) == 2 + 1  # two starts and the second path's end
+
+
 def test_a_path_that_never_moves_is_still_drawn(train_run):
     run = train_run(*MLP)
     path = read_record(run.path).path
     still = np.repeat(path.theta[:1], len(path.steps), axis=0)
-    write_path(run.path, Trajectory(path.steps, still, path.names))
+    write_path(run.path, Trajectory(path.steps, still, path.shapes))
     picture = drawn(plane, run)
     assert "Two directions hold 0% of the variance" in picture.caption
 
@@ -163,7 +174,7 @@ def test_what_is_not_finite_is_left_out_of_a_path(train_run):
     path = read_record(run.path).path
     theta = path.theta.copy()
     theta[5:] = [np.nan, np.inf]
-    write_path(run.path, Trajectory(path.steps, theta, path.names))
+    write_path(run.path, Trajectory(path.steps, theta, path.shapes))
     (walk,) = walks_of(run)
     assert walk.cut
     assert walk.steps.tolist() == [0, 1, 2, 3, 4]
@@ -175,8 +186,8 @@ def test_a_path_of_another_model_is_refused(train_run):
 
     run = train_run(*MLP)
     path = read_record(run.path).path
-    names = tuple(f"other[{i}]" for i in range(len(path.names)))
-    write_path(run.path, Trajectory(path.steps, path.theta, names))
+    other = {"other": (path.theta.shape[1],)}
+    write_path(run.path, Trajectory(path.steps, path.theta, other))
     with pytest.raises(UserError, match="is not that of the run's own model"):
         heights_of([read_record(run.path)])
 

@@ -8,7 +8,6 @@ import polars as pl
 from descent.recording.path import Trajectory, write_path
 from descent.report.axis import Axis
 from descent.report.diagnostics import diagnostics, stable_below
-from descent.report.names import parameter_labels
 from descent.report.record import labelled, read_record
 from descent.report.weights import weights
 
@@ -33,13 +32,13 @@ def test_few_parameters_are_lines_with_the_features_names(train_run):
 
 def test_names_say_the_class_and_the_coordinate(train_run):
     (wine,) = records(train_run("data=wine", "model=linear", "stop.epochs=1"))
-    labels = parameter_labels(wine)
+    labels = wine.parameters
     assert labels[0] == f"weight of {wine.data.columns[0].name} → {wine.data.classes[0]}"
     assert labels[-1] == f"bias → {wine.data.classes[-1]}"
     (point,) = records(
         train_run("model=point", "data=landscape", "landscape=bowl", "stop.epochs=1")
     )
-    assert parameter_labels(point) == ["x", "y"]
+    assert point.parameters == ["x", "y"]
 
 
 def test_many_parameters_are_bands_of_quantiles(train_run):
@@ -77,7 +76,7 @@ def test_no_path_gives_no_picture_of_parameters(train_run):
 def test_parameters_that_are_not_finite_are_survived(train_run):
     run = train_run("data=wine", "model.hidden=[5]", "stop.epochs=2")
     path = read_record(run.path).path
-    write_path(run.path, Trajectory(path.steps, np.full_like(path.theta, np.nan), path.names))
+    write_path(run.path, Trajectory(path.steps, np.full_like(path.theta, np.nan), path.shapes))
     assert "was finite at any recorded step" in weights(records(run), Axis.STEP).caption
 
 

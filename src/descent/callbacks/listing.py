@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 from descent.callbacks.full_loss import NAME as FULL_LOSS
 from descent.learner import Learner
+from descent.naming import class_name, readable
 from descent.recording.path import parameter_names
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,11 @@ class Listing(Callback):
         named = list(pl_module.model.named_parameters())
         small = sum(p.numel() for _, p in named) <= MOST_PARAMETERS
         self._parameters = [p for _, p in named] if small else []
-        names = parameter_names((n, p.shape) for n, p in named) if small else ()
+        names = parameter_names({n: p.shape for n, p in named}) if small else ()
+        labels = readable(names, class_name(pl_module.model), pl_module.data)
         pl_module.watchers.append(self._watch)
         if trainer.is_global_zero and pl_module.global_step < self.first:
-            log.info("%6s %12s %12s%s", "step", "step loss", "full loss", _columns(names))
+            log.info("%6s %12s %12s%s", "step", "step loss", "full loss", _columns(labels))
 
     def _watch(self, step: int) -> None:
         if step <= self.first:
@@ -61,5 +63,5 @@ class Listing(Callback):
             log.info("%6d %12.6g %12s%s", step, loss, shown, values)
 
 
-def _columns(names: tuple[str, ...]) -> str:
+def _columns(names: list[str]) -> str:
     return "".join(f" {name:>18}" for name in names)

@@ -28,20 +28,20 @@ class Path(Callback):
         most_mib: keep at most this many MiB.
     """
 
-    def __init__(self, run_dir: str | Directory, points: int = 2000, most_mib: float = 1.0) -> None:
+    def __init__(self, run_dir: str | Directory, points: int = 2000, most_mib: float = 4.0) -> None:
         self.dir, self.points, self.most_mib = Directory(run_dir), points, most_mib
         self._parameters: list[Tensor] = []
-        self._names: tuple[str, ...] = ()
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._rows: dict[int, Tensor] = {}  # by step
         self._stride = 1
         self._known = 0  # the last step whose loss was reported
 
-    @property
-    def last(self) -> dict[str, float]:
-        """The latest parameters by name; empty where no path is kept."""
-        if not self._rows:
+    def last(self, most: int) -> dict[str, float]:
+        """Return the latest parameters by name; none where there are more, or no path is kept."""
+        if not self._rows or len(self._rows[max(self._rows)]) > most:
             return {}
-        return dict(zip(self._names, self._rows[max(self._rows)].tolist(), strict=True))
+        values = self._rows[max(self._rows)].tolist()
+        return dict(zip(parameter_names(self._shapes), values, strict=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Begin the path, or take it up where a run left it."""
@@ -51,7 +51,7 @@ class Path(Callback):
         if not trainer.is_global_zero or self._most < LEAST_POINTS:
             return
         self._parameters = [p for _, p in named]
-        self._names = parameter_names((n, p.shape) for n, p in named)
+        self._shapes = {n: tuple(p.shape) for n, p in named}
         self._known = pl_module.global_step
         self._take_up(pl_module.global_step)
         self._watch(pl_module.global_step)
@@ -86,7 +86,7 @@ class Path(Callback):
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Forget places behind a step whose loss was lost."""
-        if not self._names:
+        if not self._shapes:
             return
         self._known = outputs["first"] + len(outputs["losses"])
         if self._known < pl_module.global_step:
@@ -101,7 +101,7 @@ class Path(Callback):
         self._finish(pl_module.global_step)
 
     def _finish(self, step: int) -> None:
-        if self._names and step == self._known:
+        if self._shapes and step == self._known:
             self._rows.setdefault(step, self._place())
         self._write()
 
@@ -110,7 +110,7 @@ class Path(Callback):
             theta = torch.stack([row.cpu() for row in self._rows.values()])
             theta = theta if theta.dtype == torch.float64 else theta.float()
             steps = np.array(list(self._rows), dtype=np.int64)
-            write_path(self.dir, Trajectory(steps, theta.numpy(), self._names))
+            write_path(self.dir, Trajectory(steps, theta.numpy(), self._shapes))
 
     def state_dict(self) -> dict[str, Any]:
         """Write the path: a checkpoint is continued with the file beside it."""

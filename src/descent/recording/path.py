@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,19 +23,24 @@ class Trajectory:
     Args:
         steps: [n] optimizer steps taken, rising; 0 is the start.
         theta: [n, P] all parameters after that many steps.
-        names: [P] one name per number, such as `layer.weight[0,3]`.
+        shapes: of the tensors that were flattened and joined, by name, in their order.
     """
 
     steps: Int[np.ndarray, " n"]
     theta: Float[np.ndarray, "n P"]
-    names: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name per number, such as `layer.weight[0,3]`."""
+        return parameter_names(self.shapes)
 
 
-def parameter_names(shapes: Iterable[tuple[str, Sequence[int]]]) -> tuple[str, ...]:
+def parameter_names(shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
     """Return one name per number, in the order of flattened and joined tensors."""
     return tuple(
         name + ("[" + ",".join(map(str, index)) + "]" if index else "")
-        for name, shape in shapes
+        for name, shape in shapes.items()
         for index in itertools.product(*map(range, shape))
     )
 
@@ -42,7 +49,8 @@ def write_path(directory: Path, path: Trajectory) -> None:
     """Write the file, beside its name and then moved there."""
     part = directory / f"{FILE}.part"
     with part.open("wb") as file:
-        np.savez(file, steps=path.steps, theta=path.theta, names=np.array(path.names, dtype=str))
+        shapes = json.dumps({name: list(shape) for name, shape in path.shapes.items()})
+        np.savez(file, steps=path.steps, theta=path.theta, shapes=np.array(shapes))
     part.replace(directory / FILE)
 
 
@@ -56,9 +64,11 @@ def read_path(directory: Path) -> Trajectory | None:
         return None
     try:
         with np.load(directory / FILE, allow_pickle=False) as file:
-            path = Trajectory(file["steps"], file["theta"], tuple(map(str, file["names"])))
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+            shapes = json.loads(str(file["shapes"]))
+            tuples = {str(name): tuple(map(int, shape)) for name, shape in shapes.items()}
+            path = Trajectory(file["steps"], file["theta"], tuples)
+    except Exception as error:  # zipfile, zlib, json and NumPy each raise their own
         raise ValueError(f"{FILE} cannot be read: {error}") from None
-    if path.theta.shape != (len(path.steps), len(path.names)):
+    if path.theta.shape != (len(path.steps), sum(map(math.prod, path.shapes.values()))):
         raise ValueError(f"{FILE} does not hold what it says")
     return path

@@ -95,7 +95,7 @@ def draw_walks(axes: Axes, walks: Sequence[Walk], places: Sequence[np.ndarray]) 
     alone = len(walks) == 1
     for k, (walk, place) in enumerate(zip(walks, places, strict=True)):
         style = stroke(k) if k < MOST_STYLED else Stroke(GREY, "-", ".")
-        label = walk.record.label if not alone else "path, one dot a step"
+        label = walk.record.label if not alone else f"path, one dot {_every(walk)}"
         _draw_walk(axes, walk, place, style, None if k >= MOST_STYLED else label, alone)
     start, end = "start", "end"
     for walk, place in zip(walks, places, strict=True):
@@ -110,6 +110,11 @@ def draw_walks(axes: Axes, walks: Sequence[Walk], places: Sequence[np.ndarray]) 
                 linestyle="none", label=end,
             )  # fmt: skip
             end = "_again"
+
+
+def _every(walk: Walk) -> str:
+    apart = int(np.diff(walk.steps[:2])[0])
+    return "a step" if apart == 1 else f"every {apart:,} steps"
 
 
 def _draw_walk(

@@ -17,10 +17,9 @@ from descent.data.arrays import Task
 from descent.data.prepare import Prepared, prepare
 from descent.errors import UserError
 from descent.landscapes import landscape_named
+from descent.naming import LINEAR
 from descent.report.record import Record
 from descent.shapes import Float
-
-LINEAR = "descent.models.linear.Linear"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def check_same_loss(a: Record, b: Record) -> None:
     Raises:
         UserError: which two, and the option in which they differ.
     """
-    if a.path is None or b.path is None or a.path.names != b.path.names:
+    if a.path is None or b.path is None or a.path.shapes != b.path.shapes:
         raise UserError(f"{a.label} and {b.label} have different parameters")
     ours, theirs = _loss_options(a), _loss_options(b)
     for key in {**ours, **theirs}:

@@ -14,7 +14,7 @@ from descent.report.style import counted, legend_below, new_figure, share, shown
 from descent.report.window import Walk, window
 from descent.shapes import Float
 
-FINE, COARSE = 101, 31  # grid points along each direction
+FINE, COARSE = 101, 25  # grid points along each direction
 MOST_PLACES = 2000  # of all paths together, for the main directions
 LEAST_PLACES = 8  # fewer show no plane
 
@@ -65,6 +65,7 @@ def plane(walks: Sequence[Walk], heights: Heights) -> Picture:
     The plane goes through the end of the best run, so that the height there is true.
     """
     best = min(walks, key=_end)
+    given, walks = len(walks), [w for w in walks if _together(w, best)]
     # a run that diverged goes so far that the plane would be its own
     steady = [w.theta for w in walks if not w.cut] or [w.theta for w in walks]
     found = main_plane(steady, best.theta[-1])
@@ -87,7 +88,16 @@ def plane(walks: Sequence[Walk], heights: Heights) -> Picture:
         label(f"{word} main direction ({share(found.shares[i])} of {whose} variance)")
     legend_below(figure, axes)
     title = "The loss on the plane in which the path moves most"
-    return Picture("plane", title, figure, _told(walks, len(steady), best, heights, found, end))
+    caption = _told(walks, len(steady), best, heights, found, end)
+    if len(walks) < given:
+        # the plane of all would only lie through their starts
+        others = counted(given - len(walks), "run")
+        caption = f"{caption[:-1]}; {others} with other first weights left out."
+    return Picture("plane", title, figure, caption)
+
+
+def _together(a: Walk, b: Walk) -> bool:
+    return np.array_equal(a.theta[0], b.theta[0])
 
 
 def _end(walk: Walk) -> float:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.report.heights import Heights
-from descent.report.names import parameter_labels
 from descent.report.picture import Picture
 from descent.report.style import (
     BLACK,
@@ -40,7 +39,7 @@ APART = 0.035  # of the picture's width, between two numbered balls
 def profile(walks: Sequence[Walk], heights: Heights) -> Picture:
     """Draw the loss with the balls of the runs on it; below, where they are after each step."""
     box = window([w.theta for w in walks], anchors(walks, heights), [False] * len(walks), PAD)[0]
-    name = parameter_labels(walks[0].record)[0]
+    name = walks[0].record.parameters[0]
     figure = new_figure(7.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _draw_curve(above, walks, heights, box)

@@ -14,7 +14,6 @@ from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
 from descent.errors import UserError
 from descent.losses import loss_for, penalty
-from descent.recording.path import parameter_names
 from descent.report.record import Record
 from descent.runs import LAST
 from descent.shapes import Float
@@ -39,7 +38,7 @@ def rebuilt(record: Record, prepared: Prepared) -> tuple[Callable[[np.ndarray], 
     model = build_model(record.config, record.data).float().eval()
     named = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert record.path is not None
-    if parameter_names((n, p.shape) for n, p in named.items()) != record.path.names:
+    if [(n, p.shape) for n, p in named.items()] != list(record.path.shapes.items()):
         raise UserError(f"the path in {record.run.path} is not that of the run's own model")
     _restore_buffers(model, record)
     dtype = torch.float64 if record.path.theta.dtype == np.float64 else torch.float32

@@ -16,6 +16,7 @@ from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.endings import Status
 from descent.errors import UserError
+from descent.naming import readable
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
 from descent.recording.path import FILE, Trajectory, read_path
 from descent.report.axis import Axis, place
@@ -82,6 +83,12 @@ class Record:
         if self.data.task is not Task.LANDSCAPE:
             return None
         return str(self.config["model"].get("landscape"))
+
+    @property
+    def parameters(self) -> list[str]:
+        """What the recorded parameters are called."""
+        names = self.path.names if self.path is not None else ()
+        return readable(names, str(self.config["model"].get("_target_")), self.data)
 
     @property
     def penalties(self) -> tuple[float, float]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from descent.report.contours import draw_contours, draw_known_places, draw_walks
 from descent.report.heights import Heights
-from descent.report.names import parameter_labels
 from descent.report.picture import Picture
 from descent.report.style import counted, legend_below, new_figure, shown
 from descent.report.window import Walk, window
@@ -33,7 +32,7 @@ def surface(walks: Sequence[Walk], heights: Heights) -> Picture:
     draw_known_places(axes, heights, lambda place: place, box)
     axes.set_xlim(*box[0])
     axes.set_ylim(*box[1])
-    names = parameter_labels(walks[0].record)
+    names = walks[0].record.parameters
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
     legend_below(figure, axes)

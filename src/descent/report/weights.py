@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.report.axis import Axis
-from descent.report.names import parameter_labels
 from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import (
@@ -45,15 +44,15 @@ def weights(records: Sequence[Record], x: Axis) -> Picture | None:
         return None
     if len(records) == 1:
         return _one(records[0], x)
-    names = {r.path.names for r in records if r.path is not None}
-    if len(names) == 1 and len(next(iter(names))) <= MOST_PANELS:
+    shapes = {tuple(r.path.shapes.items()) for r in records if r.path is not None}
+    if len(shapes) == 1 and len(records[0].parameters) <= MOST_PANELS:
         return _panels(records, x)
     return _distances(records, x)
 
 
 def _one(record: Record, x: Axis) -> Picture:
     at, theta = _thin(record, x)
-    names = parameter_labels(record)
+    names = record.parameters
     figure = new_figure()
     axes = figure.add_subplot()
     if len(names) <= MOST_LINES:
@@ -109,7 +108,7 @@ def _bands(axes: Axes, at: np.ndarray, theta: np.ndarray, names: Sequence[str]) 
 
 
 def _panels(records: Sequence[Record], x: Axis) -> Picture:
-    names = parameter_labels(records[0])
+    names = records[0].parameters
     figure = new_figure(1.2 + 2.1 * len(names))
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     lost = [r for r in records if r.diverged_at is not None]
