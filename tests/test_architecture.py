@@ -26,10 +26,12 @@ FLOORS = [
     ["data"],
     ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming"],
     ["comparison"],
-    ["learner", "cli", "job", "report"],
+    ["outcome"],
+    ["learner", "cli", "job", "report", "stack"],
     ["callbacks", "device"],
-    ["assembly", "outcome"],
+    ["assembly"],
     ["training", "evaluation", "reporting"],
+    ["sweep"],
 ]
 SAME_FLOOR = {("scores", "losses")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -38,8 +40,7 @@ WALLS = {
     "hydra": ["train", "eval", "report", "descent.cli", "descent.config", "descent.job"],
     "lightning": [
         "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
-        "descent.recording.logger", "descent.device", "descent.assembly", "descent.outcome",
-        "descent.training",
+        "descent.recording.logger", "descent.device", "descent.assembly", "descent.training",
     ],
     "matplotlib": ["descent.report"],
     "tensorboard": ["descent.recording"],

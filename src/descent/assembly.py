@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import nn
 
-from descent.blueprint import build_model
+from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.progress import Progress
@@ -28,7 +27,6 @@ from descent.learner import Learner
 from descent.losses import Penalty
 from descent.models.point import Point
 from descent.runs import Run
-from descent.schedules import Schedule
 from descent.scores import metrics_for
 from descent.stepping import Clip
 
@@ -137,30 +135,9 @@ def build_learner(
         model: built for it.
         rows: rows by split to be evaluated, where they are not the run's own.
     """
-    optimizer = build(_partial(config["optimizer"]), "optimizer")
-    node = dict(config["scheduler"])
-    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
-    length = _length(config, description, interval)
-    for key, value in node.items():
-        if value == "auto":
-            if length is None:
-                raise UserError(
-                    f"scheduler.{key}=auto needs to know how long the run is; "
-                    f"give stop.epochs or stop.steps, or a number for scheduler.{key}."
-                )
-            node[key] = length
-    if monitor is not None and monitor.startswith("val/") and not description.rows["val"]:
-        raise UserError(
-            f"scheduler.monitor={monitor}, but no rows are kept for validation; "
-            "set data.val_fraction, or scheduler.monitor=train/full_loss."
-        )
-    if interval == "step" and str(node["_target_"]).endswith("ReduceLROnPlateau"):
-        raise UserError(
-            "scheduler.interval=step does not suit a plateau schedule, whose metric comes once an "
-            "epoch; use scheduler.interval=epoch."
-        )
-    schedule = Schedule(build(_partial(node), "scheduler"), interval, monitor)
-    _try_out(optimizer, schedule)
+    optimizer = build_optimizer(config)
+    schedule = build_schedule(config, description)
+    try_out(optimizer, schedule)
     return Learner(
         model,
         description,
@@ -172,40 +149,6 @@ def build_learner(
         max_steps=config["stop"]["steps"],
         seed=config["seed"],
     )
-
-
-def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {**node, "_partial_": True}
-
-
-def _try_out(optimizer: Any, schedule: Schedule) -> None:
-    """Make both on a parameter that nobody needs: their own argument checks then answer early."""
-    try:
-        made = optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"The optimizer refuses its arguments: {error}.") from error
-    closure = inspect.signature(made.step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
-        raise UserError(
-            f"{type(made).__name__} evaluates the loss several times a step, which windows of "
-            "mini-batches do not offer; choose another optimizer."
-        )
-    try:
-        schedule.make(made)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"The scheduler refuses its arguments: {error}.") from error
-
-
-def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:
-    """Return the run's planned length in steps or epochs, whichever `interval` names."""
-    rows = description.rows["train"]
-    batch = rows if config["data"]["batch_size"] == "full" else config["data"]["batch_size"]
-    per_epoch = max(1, rows // batch if config["data"]["drop_last"] else -(-rows // batch))
-    epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
-    limits = [n for n in (steps, epochs and epochs * per_epoch) if n is not None]
-    if not limits:
-        return None
-    return min(limits) if interval == "step" else -(-min(limits) // per_epoch)
 
 
 def _callbacks(config: Mapping[str, Any], run: Run) -> list[L.Callback]:

@@ -1,8 +1,9 @@
-"""Config -> model, without Lightning: training and pictures build the same one."""
+"""Config -> model, optimizer and schedule, without Lightning: for training, stacks and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from descent.config import build
 from descent.data.prepare import Description
 from descent.data.tensors import DTYPES
 from descent.errors import UserError
+from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
 
 
@@ -45,3 +47,73 @@ def _check_outputs(model: nn.Module, x: Tensor, outputs: int) -> None:
             f"The model turns {len(x)} rows into outputs of shape {shape}, but the data need "
             f"{(len(x), outputs)}; out_features says how many columns."
         )
+
+
+def build_optimizer(config: Mapping[str, Any]) -> Callable[..., torch.optim.Optimizer]:
+    """Return what makes the optimizer from parameters."""
+    made: Callable[..., torch.optim.Optimizer] = build(_partial(config["optimizer"]), "optimizer")
+    return made
+
+
+def build_schedule(config: Mapping[str, Any], description: Description) -> Schedule:
+    """Build the schedule; `auto` becomes the run's length.
+
+    Raises:
+        UserError: the length is not known, or the metric it watches is not measured.
+    """
+    node = dict(config["scheduler"])
+    interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
+    length = _length(config, description, interval)
+    for key, value in node.items():
+        if value == "auto":
+            if length is None:
+                raise UserError(
+                    f"scheduler.{key}=auto needs to know how long the run is; "
+                    f"give stop.epochs or stop.steps, or a number for scheduler.{key}."
+                )
+            node[key] = length
+    if monitor is not None and monitor.startswith("val/") and not description.rows["val"]:
+        raise UserError(
+            f"scheduler.monitor={monitor}, but no rows are kept for validation; "
+            "set data.val_fraction, or scheduler.monitor=train/full_loss."
+        )
+    if interval == "step" and str(node["_target_"]).endswith("ReduceLROnPlateau"):
+        raise UserError(
+            "scheduler.interval=step does not suit a plateau schedule, whose metric comes once an "
+            "epoch; use scheduler.interval=epoch."
+        )
+    return Schedule(build(_partial(node), "scheduler"), interval, monitor)
+
+
+def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {**node, "_partial_": True}
+
+
+def try_out(optimizer: Any, schedule: Schedule) -> None:
+    """Make both on a parameter that nobody needs: their own argument checks then answer early."""
+    try:
+        made = optimizer([nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(f"The optimizer refuses its arguments: {error}.") from error
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UserError(
+            f"{type(made).__name__} evaluates the loss several times a step, which windows of "
+            "mini-batches do not offer; choose another optimizer."
+        )
+    try:
+        schedule.make(made)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The scheduler refuses its arguments: {error}.") from error
+
+
+def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:
+    """Return the run's planned length in steps or epochs, whichever `interval` names."""
+    rows = description.rows["train"]
+    batch = rows if config["data"]["batch_size"] == "full" else config["data"]["batch_size"]
+    per_epoch = max(1, rows // batch if config["data"]["drop_last"] else -(-rows // batch))
+    epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
+    limits = [n for n in (steps, epochs and epochs * per_epoch) if n is not None]
+    if not limits:
+        return None
+    return min(limits) if interval == "step" else -(-min(limits) // per_epoch)

@@ -59,7 +59,7 @@ def one_sentence() -> Iterator[None]:
     except UserError as error:
         _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        sentence = _sentence(error)
+        sentence = sentence_for(error)
         if sentence is None:
             raise
         _fail(sentence)
@@ -76,7 +76,8 @@ def _fail(sentence: str) -> None:
     raise SystemExit(2) from None
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_for(error: Exception) -> str | None:
+    """Return Hydra's complaint in one sentence; None for what is no user's mistake."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")

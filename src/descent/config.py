@@ -85,7 +85,11 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: the first option that is not set, of the wrong type or out of range.
     """
-    config = plain(cfg)
+    check_values(plain(cfg))
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check a config that is resolved already; see `check`."""
     values = dict(flatten(config))
     trains = "run" not in config  # only eval.yaml and report.yaml name runs
     if trains:

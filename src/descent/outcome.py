@@ -5,21 +5,20 @@ from __future__ import annotations
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from torch import nn
 
 import descent
-from descent.callbacks.checkpoint import Checkpoint
-from descent.callbacks.path import Path as PathCallback
-from descent.callbacks.recorder import Recorder
 from descent.config import flatten
+from descent.data.prepare import Description
 from descent.endings import Ending, Reason, Status
-from descent.job import Job
-from descent.learner import Learner
 from descent.naming import class_name, readable
 
 MOST_WEIGHTS = 12  # more than this and result.json would be a list of weights
@@ -28,64 +27,78 @@ MOST_WEIGHTS = 12  # more than this and result.json would be a list of weights
 STOPPED_EARLY = (Reason.TARGET, Reason.EARLY_STOPPING, Reason.STOPPED)
 
 
-def before(job: Job, trainer: L.Trainer) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Figures:
+    """Where a run stood when it ended.
+
+    Args:
+        step, epoch, samples: taken; samples None where nothing was recorded.
+        seconds: of training.
+        metrics: the last epoch's, and those of the test.
+        weights: the last, by readable name, of a model of few.
+        best: the best epoch's `epoch`, `step` and `metrics`, if any was kept.
+    """
+
+    step: int
+    epoch: int
+    samples: int | None
+    seconds: float
+    metrics: Mapping[str, Any]
+    weights: Mapping[str, float]
+    best: Mapping[str, Any] | None
+
+
+def before(config: Mapping[str, Any], overrides: Sequence[str], device: str) -> dict[str, Any]:
     """Return the result of a run that has just begun; it stands if the process is killed."""
     return {
         "status": Status.RUNNING,
         "reason": "training, or killed without a word",
-        "name": job.config["name"],
-        "overrides": list(job.overrides),
-        "optimized_metric": job.config["optimized_metric"],
+        "name": config["name"],
+        "overrides": list(overrides),
+        "optimized_metric": config["optimized_metric"],
         "began": time.time(),
-        "device": str(trainer.strategy.root_device),
+        "device": device,
         "threads": torch.get_num_threads(),
         "versions": {
             "descent": descent.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "lightning": L.__version__,
+            "lightning": version("lightning"),
         },
         "commit": _commit(),
     }
 
 
-def after(
-    begun: Mapping[str, Any], ending: Ending, learner: Learner, trainer: L.Trainer
-) -> dict[str, Any]:
+def after(begun: Mapping[str, Any], ending: Ending, figures: Figures) -> dict[str, Any]:
     """Return the result of a run that has ended.
 
     Args:
         begun: what `before` returned.
-        ending: why it ended.
-        learner: its `measured` holds the test metrics, if it was tested.
-        trainer: its callbacks hold the last and the best figures.
+        ending: why it ended; its own step counts where it names one.
+        figures: where it stood.
     """
-    recorder = next((c for c in callbacks_of(trainer) if isinstance(c, Recorder)), None)
-    last = recorder.last_row if recorder else {}
-    tested = {k: v for k, v in learner.measured.items() if k.startswith("test/")}
-    best = best_of(trainer)
+    best = figures.best
     return {
         **begun,
         "status": ending.status,
         "reason": ending.sentence,
         "stopped_early": ending.reason in STOPPED_EARLY,
-        "step": ending.figures.get("step", learner.global_step),
-        "epoch": learner.epochs_done,
-        "samples": recorder.samples if recorder else None,
-        "seconds": learner.clock.seconds,
+        "step": ending.figures.get("step", figures.step),
+        "epoch": figures.epoch,
+        "samples": figures.samples,
+        "seconds": figures.seconds,
         "wall_seconds": time.time() - begun["began"],
-        "metrics": {k: v for k, v in last.items() if "/" in k} | tested,
-        "weights": _few_weights(trainer, learner),
+        "metrics": dict(figures.metrics),
+        "weights": dict(figures.weights),
         "best": best and {k: best[k] for k in ("epoch", "step", "metrics")},
     }
 
 
-def _few_weights(trainer: L.Trainer, learner: Learner) -> dict[str, float]:
-    """Return the last parameters by name, of a model small enough to read them."""
-    path = next((c for c in callbacks_of(trainer) if isinstance(c, PathCallback)), None)
-    last = path.last(MOST_WEIGHTS) if path else {}
-    names = readable(last, class_name(learner.model), learner.data)
-    return dict(zip(names, last.values(), strict=True))
+def few_weights(last: Mapping[str, float], model: nn.Module, data: Description) -> dict[str, float]:
+    """Return parameters under readable names; none where there are too many to read."""
+    if len(last) > MOST_WEIGHTS:
+        return {}
+    return dict(zip(readable(last, class_name(model), data), last.values(), strict=True))
 
 
 def optimized(result: Mapping[str, Any], name: str) -> float | None:
@@ -117,16 +130,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
-    """Return a trainer's callbacks; Lightning sets the attribute where type checkers miss it."""
-    return trainer.callbacks  # type: ignore[attr-defined]
-
-
-def best_of(trainer: L.Trainer) -> dict[str, Any] | None:
-    """Return the best weights and figures, if the run kept any."""
-    return next((c.best for c in callbacks_of(trainer) if isinstance(c, Checkpoint)), None)
-
-
+@cache
 def _commit() -> str | None:
     """Return the project's commit, marked where files have changed since; None outside git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]

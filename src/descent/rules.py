@@ -108,6 +108,7 @@ RULES: dict[str, Rule] = {
     "test": BOOL,
     "optimized_metric": TEXT,
     "resume": Rule(str, words=(None,)),
+    "sweep_dir": Rule(str, words=(None,)),
     "trust": Rule(str, each=True),
     # data
     "data.batch_size": _int(1, "full"),
@@ -230,6 +231,13 @@ RULES: dict[str, Rule] = {
     # report.yaml
     "x": _one_of("step", "epoch", "samples", "seconds"),
     "output": Rule(str, words=(None,)),
+}
+
+# Options of `hydra.launcher`, which is not part of a job's config.
+LAUNCHER = {
+    "workers": _int(1, None),
+    "stack": _int(1, "auto"),
+    "on_failure": _one_of("continue", "stop"),
 }
 
 # Options whose names are a recipe's own: an lr for each value that it sweeps.

@@ -15,11 +15,22 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from descent.assembly import assemble
+from descent.callbacks.checkpoint import Checkpoint
+from descent.callbacks.path import Path as PathCallback
+from descent.callbacks.recorder import Recorder
 from descent.data.module import DataModule
 from descent.endings import Ending, Reason, RunEnded, Status
 from descent.job import Job
 from descent.learner import Learner
-from descent.outcome import after, before, best_of, callbacks_of, hyperparameters, optimized
+from descent.outcome import (
+    MOST_WEIGHTS,
+    Figures,
+    after,
+    before,
+    few_weights,
+    hyperparameters,
+    optimized,
+)
 from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
 from descent.runs import LAST, Run
@@ -50,11 +61,11 @@ def train(job: Job) -> float | None:
                 _test(trainer, learner, data, job.config)
         except BaseException as error:
             ending = _broken(error, learner)
-            job.run.write_result(after(result, ending, learner, trainer))
+            job.run.write_result(after(result, ending, _figures(learner, trainer)))
             if ending.status is Status.INTERRUPTED:  # at once, by a second Ctrl-C
                 raise _interrupted(job) from None
             raise
-        result = after(result, ending, learner, trainer)
+        result = after(result, ending, _figures(learner, trainer))
         if trainer.is_global_zero:
             _finish(job, trainer, result)
     if ending.status is Status.INTERRUPTED:
@@ -79,7 +90,7 @@ def _start(job: Job) -> Path | None:
 
 def _begin(job: Job, trainer: L.Trainer) -> dict[str, Any]:
     """Write what is known before training, and return the result so far."""
-    result = before(job, trainer)
+    result = before(job.config, job.overrides, str(trainer.strategy.root_device))
     if trainer.is_global_zero:
         job.run.write_config(job.config)
         job.run.write_data(job.prepared.describe())
@@ -101,7 +112,7 @@ def _fit(trainer: L.Trainer, learner: Learner, data: DataModule, start: Path | N
 
 
 def _natural_ending(trainer: L.Trainer, learner: Learner) -> Ending:
-    for callback in callbacks_of(trainer):
+    for callback in _callbacks(trainer):
         if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
             figures = {"monitor": callback.monitor, "patience": callback.patience}
             return Ending(Reason.EARLY_STOPPING, figures)
@@ -140,12 +151,39 @@ def _signals(learner: Learner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _figures(learner: Learner, trainer: L.Trainer) -> Figures:
+    """Return what the callbacks know of a run that has ended."""
+    recorder = next((c for c in _callbacks(trainer) if isinstance(c, Recorder)), None)
+    path = next((c for c in _callbacks(trainer) if isinstance(c, PathCallback)), None)
+    last = recorder.last_row if recorder else {}
+    tested = {k: v for k, v in learner.measured.items() if k.startswith("test/")}
+    return Figures(
+        step=learner.global_step,
+        epoch=learner.epochs_done,
+        samples=recorder.samples if recorder else None,
+        seconds=learner.clock.seconds,
+        metrics={k: v for k, v in last.items() if "/" in k} | tested,
+        weights=few_weights(path.last(MOST_WEIGHTS) if path else {}, learner.model, learner.data),
+        best=_best(trainer),
+    )
+
+
+def _callbacks(trainer: L.Trainer) -> list[L.Callback]:
+    """Return a trainer's callbacks; Lightning sets the attribute where type checkers miss it."""
+    return trainer.callbacks  # type: ignore[attr-defined]
+
+
+def _best(trainer: L.Trainer) -> dict[str, Any] | None:
+    """Return the best weights and figures, if the run kept any."""
+    return next((c.best for c in _callbacks(trainer) if isinstance(c, Checkpoint)), None)
+
+
 def _test(
     trainer: L.Trainer, learner: Learner, data: DataModule, config: Mapping[str, Any]
 ) -> None:
     """Test the best weights, where there are rows for it."""
     learner.measured.clear()
-    best = best_of(trainer)
+    best = _best(trainer)
     if best is not None:
         learner.load_state_dict(best["state_dict"])
     if config["test"] and data.rows["test"]:
@@ -157,7 +195,7 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     job.run.write_result(result)
     for logger in trainer.loggers:
         if isinstance(logger, EventFileLogger):
-            logger.log_final(result["metrics"], result["step"])
+            logger.events.add_finals(result["metrics"], result["step"])
             logger.close()
     profile = trainer.profiler.summary()  # type: ignore[attr-defined]
     if profile:

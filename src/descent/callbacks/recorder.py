@@ -16,17 +16,10 @@ from lightning.pytorch import Callback, Trainer
 
 from descent.learner import Learner
 from descent.recording import axes
-from descent.recording.axes import Series, stride
+from descent.recording.axes import Series
+from descent.recording.journal import Journal
 from descent.recording.logger import EventFileLogger
-from descent.recording.points import (
-    StepBlock,
-    Thinning,
-    epoch_series,
-    full_loss_within,
-    step_columns,
-    step_series,
-)
-from descent.recording.tables import CsvTable
+from descent.recording.points import StepBlock, thinning
 
 FLUSH_SECONDS = 1.0
 
@@ -52,10 +45,9 @@ class Recorder(Callback):
         self._rows: list[np.ndarray] = []
         self._grad_norm: float | None = None
         self._lr: float | None = None  # of the last step
-        self._steps: list[StepBlock] = []  # not yet written
-        self._epochs: list[dict[str, Any]] = []
         self._full_loss_at = -1  # the last step whose full loss the loggers have
-        self._left_out: dict[str, Any] | None = None  # the latest epoch, if thinning dropped it
+        self._journal: Journal | None = None  # on the one process that writes
+        self._loggers: list[Any] = []
         self._flushed_at = 0.0
         self._lap = 0.0
 
@@ -64,16 +56,13 @@ class Recorder(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Open the tables and the event file where the run left them."""
         pl_module.grad_norm_every = self.grad_norm_every
-        self._writes = trainer.is_global_zero
-        if not self._writes:
+        if not trainer.is_global_zero:
             return
         others = [name for c in trainer.callbacks for name in getattr(c, "metrics", ())]  # type: ignore[attr-defined]
         measured = [axes.RUNNING_LOSS, axes.FULL_LOSS, *pl_module.scores.names("val"), *others]
-        columns = ("epoch", "step", "samples", "seconds", *measured, axes.LR, axes.GRAD_NORM)
-        self._step_table = CsvTable(
-            self.dir / "steps.csv", axes.STEP_COLUMNS, self._positions["steps"]
-        )
-        self._epoch_table = CsvTable(self.dir / "epochs.csv", columns, self._positions["epochs"])
+        self._journal = Journal(self.dir, measured, self._log, self._positions)
+        self._journal.full_loss_at = self._full_loss_at
+        self._loggers = trainer.loggers
         for logger in trainer.loggers:
             if isinstance(logger, EventFileLogger):
                 finals = (*measured, *pl_module.scores.names("test"))
@@ -81,17 +70,14 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Plan how many points to keep, and record the start of a new run."""
-        self._loggers = trainer.loggers
         per_epoch = trainer.datamodule.windows.steps_per_epoch  # type: ignore[attr-defined]
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         steps = min(pl_module.max_steps, epochs * per_epoch if epochs else np.inf)
-        thin, every = stride(int(steps), self.points), max(self.grad_norm_every, 1)
-        self._thin = Thinning(
-            steps=thin,
-            epochs=stride(-(-int(steps) // per_epoch), self.points),
-            grad_norms=every * stride(thin, every),
-            lr_per_step=pl_module.schedule.interval == "step",
-        )
+        if self._journal is not None:
+            per_step = pl_module.schedule.interval == "step"
+            self._journal.thin = thinning(
+                int(steps), per_epoch, self.points, self.grad_norm_every, per_step
+            )
         self._monitored = _monitored(trainer, pl_module)
         self._lap, self._flushed_at = pl_module.clock.seconds, time.monotonic()
         if pl_module.global_step == 0 and pl_module.measured:
@@ -118,19 +104,19 @@ class Recorder(Callback):
             self._grad_norm = norms[max(norms)]
         full = pl_module.measured.pop(axes.FULL_LOSS, None)
         share = np.arange(1, count + 1) / count  # within a window steps are taken as equally long
-        self._steps.append(
-            StepBlock(
-                step=outputs["first"] + 1 + np.arange(count),
-                epoch=np.full(count, trainer.current_epoch + 1),
-                samples=self.samples + np.cumsum(rows),
-                seconds=began + (now - began) * share,
-                loss=self._losses[-1],
-                lr=np.asarray(outputs["lrs"]),
-                time=time.time() - (now - began) * (1 - share),
-                norms=norms,
-                full_loss=full,
-            )
+        block = StepBlock(
+            step=outputs["first"] + 1 + np.arange(count),
+            epoch=np.full(count, trainer.current_epoch + 1),
+            samples=self.samples + np.cumsum(rows),
+            seconds=began + (now - began) * share,
+            loss=self._losses[-1],
+            lr=np.asarray(outputs["lrs"]),
+            time=time.time() - (now - began) * (1 - share),
+            norms=norms,
+            full_loss=full,
         )
+        if self._journal is not None:
+            self._journal.add_steps(block)
         self.samples += int(rows.sum())
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
@@ -158,8 +144,7 @@ class Recorder(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Write what is left: a diverged or interrupted run keeps its figures."""
-        if hasattr(self, "_loggers"):
-            self.flush(last=True)
+        self.flush(last=True)
 
     # ---- writing
 
@@ -172,7 +157,8 @@ class Recorder(Callback):
             **learner.measured,
             **extra,
         }
-        self._epochs.append({**self.last_row, "time": time.time()})
+        if self._journal is not None:
+            self._journal.add_epoch({**self.last_row, "time": time.time()})
 
     def flush(self, last: bool = False) -> None:
         """Write all blocks to the tables and the loggers.
@@ -181,44 +167,16 @@ class Recorder(Callback):
             last: also give the loggers the last epoch's point if thinning has left it out.
         """
         self._flushed_at = time.monotonic()
-        steps, self._steps = self._steps, []
-        epochs, self._epochs = self._epochs, []
-        if not self._writes:
+        if self._journal is None:
             return
-        within = self._write_steps(steps) if steps else None
-        self._write_epochs(epochs, within, last)
-        self._step_table.flush()
-        self._epoch_table.flush()
+        self._journal.flush(last)
         for logger in self._loggers:
             logger.save()
-
-    def _write_steps(self, blocks: list[StepBlock]) -> Series:
-        columns = step_columns(blocks)
-        blank = {name: _blanks(columns[name]) for name in ("grad_norm", "full_loss")}
-        self._step_table.append({**columns, **blank})
-        for series in step_series(columns, self._thin):
-            self._log(series)
-        return full_loss_within(columns, self._thin)
-
-    def _write_epochs(self, rows: list[dict[str, Any]], within: Series | None, last: bool) -> None:
-        names = self._epoch_table.columns
-        if rows:
-            self._epoch_table.append({name: [row.get(name) for row in rows] for name in names})
-        kept = [row for row in rows if row["epoch"] % self._thin.epochs == 0]
-        if rows:
-            self._left_out = None if rows[-1] in kept else rows[-1]
-        if last and self._left_out is not None:
-            kept.append(self._left_out)
-            self._left_out = None
-        for series in epoch_series(kept, self._thin, within, self._full_loss_at):
-            if series.name == axes.FULL_LOSS and len(series.x.get("by_step", ())):
-                self._full_loss_at = int(series.x["by_step"][-1])
-            self._log(series)
 
     def _log(self, series: Series) -> None:
         for logger in self._loggers:
             if isinstance(logger, EventFileLogger):
-                logger.log_series(series)
+                logger.events.add(series)
             elif "by_step" in series.x:
                 for step, value in zip(series.x["by_step"], series.values, strict=True):
                     logger.log_metrics({series.name: float(value)}, step=int(step))
@@ -229,12 +187,12 @@ class Recorder(Callback):
         """Write everything, and return where the files end and what the epoch holds so far."""
         self.flush()
         positions = dict(self._positions)
-        if self._writes:
-            positions["steps"] = self._step_table.position
-            positions["epochs"] = self._epoch_table.position
+        if self._journal is not None:
+            positions |= self._journal.positions
+            self._full_loss_at = self._journal.full_loss_at
             for logger in self._loggers:
                 if isinstance(logger, EventFileLogger):
-                    positions["events"] = logger.file.position
+                    positions["events"] = logger.events.position
         return {
             "positions": positions,
             "samples": self.samples,
@@ -254,13 +212,6 @@ class Recorder(Callback):
         self.last_row = state_dict["last_row"]
         self._losses = [block.numpy() for block in state_dict["losses"]]
         self._rows = [np.array(block) for block in state_dict["rows"]]
-
-
-def _blanks(values: np.ndarray) -> Any:
-    """Return values with NaN, which stands for 'not measured', as None."""
-    import polars as pl
-
-    return pl.Series(values).fill_nan(None)
 
 
 def _monitored(trainer: Trainer, learner: Learner) -> set[str]:

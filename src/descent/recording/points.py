@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from descent.recording import axes
-from descent.recording.axes import Series
+from descent.recording.axes import Series, stride
 
 PLACES = ("epoch", "step", "samples", "time")
 
@@ -44,6 +44,27 @@ class Thinning:
     epochs: int = 1
     grad_norms: int = 1
     lr_per_step: bool = False
+
+
+def thinning(
+    steps: int, per_epoch: int, points: int, norm_every: int, lr_per_step: bool
+) -> Thinning:
+    """Return what to keep of a run.
+
+    Args:
+        steps: it will take.
+        per_epoch: steps an epoch.
+        points: at most about this many of a series.
+        norm_every: the gradient's norm is measured at every n-th step.
+        lr_per_step: whether lr changes by step.
+    """
+    thin, every = stride(steps, points), max(norm_every, 1)
+    return Thinning(
+        steps=thin,
+        epochs=stride(-(-steps // per_epoch), points),
+        grad_norms=every * stride(thin, every),
+        lr_per_step=lr_per_step,
+    )
 
 
 def step_columns(blocks: Sequence[StepBlock]) -> dict[str, np.ndarray]:

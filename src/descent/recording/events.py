@@ -1,0 +1,76 @@
+"""A run's event file as TensorBoard shows it: series on their axes, charts, hyperparameters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descent.recording.axes import LAYOUT, Series
+from descent.recording.eventfile import EventFile
+
+
+class EventLog:
+    """An open event file.
+
+    Args:
+        directory: of the run.
+        position: bytes to keep of a file that is there; a new one gets the chart layout and the
+            hyperparameters.
+        options: numbers, booleans and texts for the HParams tab.
+        finals: the metrics that `add_finals` will write.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        position: int = 0,
+        options: Mapping[str, Any] | None = None,
+        finals: Sequence[str] = (),
+    ) -> None:
+        self._file = EventFile(directory, position)
+        if position == 0:
+            from torch.utils.tensorboard.summary import hparams
+
+            metrics = {f"final/{name}": 0.0 for name in finals}
+            experiment, start, _ = hparams(dict(options or {}), metrics)
+            self._file.add_summaries([_layout(), experiment, start])
+
+    @property
+    def position(self) -> int:
+        """Bytes written."""
+        return self._file.position
+
+    def add(self, series: Series) -> None:
+        """Append a series on each of its axes."""
+        for axis, x in series.x.items():
+            self._file.add_scalars(f"{axis}/{series.name}", series.times, x, series.values)
+
+    def add_finals(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write the final metrics where the HParams tab looks for them, and end its session."""
+        from torch.utils.tensorboard.summary import hparams
+
+        now, at = np.array([time.time()]), np.array([step])
+        for name, value in metrics.items():
+            self._file.add_scalars(f"final/{name}", now, at, np.array([value]))
+        self._file.add_summaries([hparams({}, {})[2]])
+        self._file.flush()
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._file.close()
+
+
+@cache
+def _layout() -> Any:
+    from torch.utils.tensorboard.summary import custom_scalars
+
+    return custom_scalars(LAYOUT)

@@ -1,0 +1,1 @@
+"""Runs of one shape, trained in lockstep as one program."""

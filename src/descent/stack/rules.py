@@ -1,0 +1,286 @@
+"""Optimizers over R runs at once, each run with hyperparameters of its own.
+
+`torch.optim` takes one number per parameter group; here every number is a tensor [R]. What a
+step does is torch 2.13's update, and so are the names in the state that a checkpoint keeps.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from descent.shapes import Float, Int
+
+Options = Mapping[str, Any]  # of one run's optimizer, by name
+
+
+class Rule:
+    """An optimizer of R runs; subclasses say what a step does.
+
+    Args:
+        parameters: [R, ...] each, updated in place.
+        options: of each run, [R]; what is not given has torch's default.
+    """
+
+    torch_class: ClassVar[type[torch.optim.Optimizer]]
+    numbers: ClassVar[tuple[str, ...]] = ()  # options that may differ between the runs of a stack
+    flags: ClassVar[tuple[str, ...]] = ()  # options that change what is computed
+
+    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
+        self.parameters = list(parameters)
+        self.steps = 0
+        defaults = _defaults(self.torch_class)
+        whole = [{**defaults, **own} for own in options]
+        self._flags = {name: bool(whole[0][name]) for name in self.flags}
+        self._n: dict[str, Tensor] = {}  # [R] float64
+        for name in self.numbers:
+            values = torch.tensor([own[name] for own in whole], dtype=torch.float64)
+            if values.ndim == 2:
+                self._n |= {f"{name}{i + 1}": column for i, column in enumerate(values.T)}
+            else:
+                self._n[name] = values
+        self._state: dict[str, list[Tensor]] = {}
+        self._shaped: dict[tuple[str, int], Tensor] = {}
+        self._nonzero: dict[str, bool] = {}
+
+    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Float[Tensor, " R"]) -> None:
+        """Update the parameters.
+
+        Args:
+            gradients: of each parameter; may be overwritten.
+            lr: of each run, at this step.
+        """
+        self.steps += 1
+        lr = lr.to(self.parameters[0])
+        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+            self._update(i, p, g, spread(lr, p))
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        raise NotImplementedError
+
+    def _any(self, name: str) -> bool:
+        if name not in self._nonzero:
+            self._nonzero[name] = bool((self._n[name] != 0).any())
+        return self._nonzero[name]
+
+    def _get(self, name: str, like: Tensor) -> Tensor:
+        """Return a number of each run, [R, 1, ...] to go with a parameter."""
+        key = (name, like.ndim)
+        if key not in self._shaped:
+            self._shaped[key] = spread(self._n[name].to(like), like)
+        return self._shaped[key]
+
+    def _kept(self, name: str, i: int, start: float = 0.0) -> Tensor:
+        """Return the state of a parameter, made when it is first asked for."""
+        if name not in self._state:
+            self._state[name] = [torch.full_like(p, start) for p in self.parameters]
+        return self._state[name][i]
+
+    def _decayed(self, p: Tensor, g: Tensor) -> Tensor:
+        """Return the gradient with that of the L2 penalty inside the optimizer."""
+        if self._any("weight_decay"):
+            return g.addcmul_(self._get("weight_decay", p), p)
+        return g
+
+    def keep(self, parameters: Sequence[Tensor], runs: Int[Tensor, " r"]) -> None:
+        """Go on with some of the runs only.
+
+        Args:
+            parameters: those of the runs that stay.
+            runs: which ones.
+        """
+        self.parameters = list(parameters)
+        self._n = {name: values[runs.cpu()] for name, values in self._n.items()}
+        self._state = {
+            name: [s.index_select(0, runs) for s in states] for name, states in self._state.items()
+        }
+        self._shaped, self._nonzero = {}, {}
+
+    def state(self, run: int) -> dict[int, dict[str, Any]]:
+        """Return a run's state as `torch.optim.Optimizer.state_dict` has it."""
+        if not self.steps:
+            return {}
+        made: dict[int, dict[str, Any]] = {}
+        for i in range(len(self.parameters)):
+            own = self._state_of(run)
+            made[i] = own | {
+                name: states[i][run].clone()
+                for name, states in self._state.items()
+                if self._has(name, run)
+            }
+        return {i: own for i, own in made.items() if own}
+
+    def _state_of(self, run: int) -> dict[str, Any]:
+        return {"step": torch.tensor(float(self.steps))}
+
+    def _has(self, name: str, run: int) -> bool:
+        """Whether torch keeps this state for a run."""
+        return name != "momentum_buffer" or bool(self._n["momentum"][run] != 0)
+
+
+class SGD(Rule):
+    """Gradient descent with momentum, dampening, Nesterov's look-ahead and weight decay.
+
+    Source: Sutskever et al. (2013), in the form of `torch.optim.SGD`.
+    """
+
+    torch_class = torch.optim.SGD
+    numbers = ("momentum", "dampening", "weight_decay")
+    flags = ("nesterov",)
+
+    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
+        super().__init__(parameters, options)
+        # torch asks for dampening only where there is momentum
+        still = self._n["momentum"] == 0
+        self._n["fresh"] = torch.where(still, 1.0, 1.0 - self._n["dampening"])
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        g = self._decayed(p, g)
+        if self._any("momentum"):
+            momentum = self._get("momentum", p)
+            first = "momentum_buffer" not in self._state or self.steps == 1
+            buffer = self._kept("momentum_buffer", i)
+            if first:
+                buffer.copy_(g)
+            elif self._any("dampening"):
+                buffer.mul_(momentum).addcmul_(g, self._get("fresh", p))
+            else:
+                buffer.mul_(momentum).add_(g)
+            g = g.addcmul(buffer, momentum) if self._flags["nesterov"] else buffer
+        p.addcmul_(g, lr, value=-1)
+
+    def _state_of(self, run: int) -> dict[str, Any]:
+        return {}
+
+
+class Adagrad(Rule):
+    """Each parameter's lr falls with the sum of its squared gradients.
+
+    Source: Duchi et al. (2011), in the form of `torch.optim.Adagrad`.
+    """
+
+    torch_class = torch.optim.Adagrad
+    numbers = ("lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+
+    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
+        super().__init__(parameters, options)
+        for i, p in enumerate(self.parameters):
+            self._kept("sum", i).add_(self._get("initial_accumulator_value", p))
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        g = self._decayed(p, g)
+        lr = lr / (1 + (self.steps - 1) * self._get("lr_decay", p))
+        total = self._kept("sum", i).addcmul_(g, g)
+        p.addcdiv_(g * lr, total.sqrt().add_(self._get("eps", p)), value=-1)
+
+
+class RMSprop(Rule):
+    """Each parameter's lr is divided by a running root mean square of its gradient.
+
+    Source: Hinton (2012), lecture 6e, and Graves (2013) for the centred form, in the form of
+    `torch.optim.RMSprop`.
+    """
+
+    torch_class = torch.optim.RMSprop
+    numbers = ("alpha", "eps", "weight_decay", "momentum")
+    flags = ("centered",)
+
+    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
+        super().__init__(parameters, options)
+        self._n["rest"] = 1.0 - self._n["alpha"]
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        g = self._decayed(p, g)
+        alpha, rest = self._get("alpha", p), self._get("rest", p)
+        square = self._kept("square_avg", i).mul_(alpha).addcmul_(g * rest, g)
+        if self._flags["centered"]:
+            mean = self._kept("grad_avg", i)
+            mean.add_((g - mean).mul_(rest))
+            root = square.addcmul(mean, mean, value=-1).sqrt_()
+        else:
+            root = square.sqrt()
+        change = g.div_(root.add_(self._get("eps", p)))
+        if self._any("momentum"):
+            buffer = self._kept("momentum_buffer", i)
+            change = buffer.mul_(self._get("momentum", p)).add_(change)
+        p.addcmul_(change, lr, value=-1)
+
+
+class Adam(Rule):
+    """Momentum over a running root mean square, both corrected for their start at zero.
+
+    Source: Kingma and Ba (2015), in the form of `torch.optim.Adam`.
+    """
+
+    torch_class = torch.optim.Adam
+    numbers = ("betas", "eps", "weight_decay")
+    flags = ("amsgrad",)
+
+    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
+        super().__init__(parameters, options)
+        self._n["rest1"], self._n["rest2"] = 1.0 - self._n["betas1"], 1.0 - self._n["betas2"]
+
+    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Float[Tensor, " R"]) -> None:
+        """Update the parameters; both corrections are those of the new step."""
+        t = self.steps + 1
+        corrections = (("bias1", "betas1", 1.0), ("bias2", "betas2", 0.5))
+        for name, beta, power in corrections:
+            self._n[name] = (1.0 - self._n[beta] ** t) ** power
+            for ndim in {p.ndim for p in self.parameters}:
+                self._shaped.pop((name, ndim), None)
+        super().step(gradients, lr)
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        g = self._with_decay(p, g, lr)
+        mean = self._kept("exp_avg", i)
+        mean.add_((g - mean).mul_(self._get("rest1", p)))
+        square = self._kept("exp_avg_sq", i)
+        square.mul_(self._get("betas2", p)).addcmul_(g * self._get("rest2", p), g)
+        if self._flags["amsgrad"]:
+            square = torch.maximum(self._kept("max_exp_avg_sq", i), square)
+            self._state["max_exp_avg_sq"][i] = square
+        root = square.sqrt().div_(self._get("bias2", p)).add_(self._get("eps", p))
+        p.addcdiv_(mean * (lr / self._get("bias1", p)), root, value=-1)
+
+    def _with_decay(self, p: Tensor, g: Tensor, lr: Tensor) -> Tensor:
+        return self._decayed(p, g)
+
+
+class AdamW(Adam):
+    """Adam whose weight decay shrinks the weights themselves.
+
+    Source: Loshchilov and Hutter (2019), in the form of `torch.optim.AdamW`.
+    """
+
+    torch_class = torch.optim.AdamW  # type: ignore[assignment]
+
+    def _with_decay(self, p: Tensor, g: Tensor, lr: Tensor) -> Tensor:
+        p.mul_(1 - lr * self._get("weight_decay", p))
+        return g
+
+
+RULES = {f"torch.optim.{rule.__name__}": rule for rule in (SGD, Adagrad, RMSprop, Adam, AdamW)}
+
+
+def spread(values: Float[Tensor, " R"], like: Float[Tensor, "R ..."]) -> Float[Tensor, "R ..."]:
+    """Return one value a run as [R, 1, ...], to be multiplied with a parameter."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def unstackable(options: Options) -> str | None:
+    """Return why runs with this optimizer train alone; None if they stack."""
+    rule = RULES.get(str(options.get("_target_")))
+    if rule is None:
+        return f"{options.get('_target_')} has no rule for stacks"
+    known = {"_target_", "_partial_", "lr", *rule.numbers, *rule.flags}
+    odd = [name for name, value in options.items() if name not in known and value]
+    return f"optimizer.{odd[0]} is not known to stacks" if odd else None
+
+
+def _defaults(optimizer: type) -> dict[str, Any]:
+    parameters = inspect.signature(optimizer).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -1,0 +1,185 @@
+"""R models of one shape as one: parameters [R, ...], outputs [R, B, C]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from descent.models.linear import Linear
+from descent.models.mlp import ACTIVATIONS, MLP
+from descent.shapes import Float, Int
+
+Forward = Callable[[dict[str, Tensor], Tensor], Tensor]
+
+
+class StackedModel:
+    """R models whose outputs are computed together.
+
+    Linear models and MLPs go through batched matrix products, layer by layer; any other module
+    through `torch.func.vmap` over its own `forward`.
+
+    Args:
+        models: of one class and shape; their weights are copied.
+
+    Raises:
+        ValueError: they have different parameters.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        shapes = [{n: tuple(p.shape) for n, p in _tensors(m).items()} for m in models]
+        if any(own != shapes[0] for own in shapes):
+            raise ValueError("the models of a stack have parameters of different shapes")
+        first = models[0]
+        columns = {n: torch.stack([_tensors(m)[n] for m in models]) for n in shapes[0]}
+        trained = {n for n, p in first.named_parameters() if p.requires_grad}
+        self.parameters = {n: t.requires_grad_() for n, t in columns.items() if n in trained}
+        self.constants = {n: t for n, t in columns.items() if n not in trained}
+        self.penalized = [n for n, t in self.parameters.items() if t.ndim > 2]
+        self.names = list(first.state_dict())  # in the order of a checkpoint
+        self.dropouts = [n for n, m in first.named_modules() if isinstance(m, nn.Dropout) and m.p]
+        self._layers = _layers(first)
+        self.skeleton = first
+        self._modules = dict(first.named_modules())
+
+    @property
+    def runs(self) -> int:
+        """R."""
+        return len(next(iter(self.parameters.values())))
+
+    def __call__(
+        self,
+        x: Float[Tensor, "S B F"],
+        masks: dict[str, Float[Tensor, "R B H"]] | None = None,
+        parameters: dict[str, Tensor] | None = None,
+    ) -> Float[Tensor, "R B C"]:
+        """Return the outputs.
+
+        Args:
+            x: a batch for each of S equally many neighbouring runs; S = 1 for one shared by all.
+            masks: what each dropout layer multiplies by, while training.
+            parameters: instead of the model's own.
+        """
+        own = self.parameters if parameters is None else parameters
+        if self._layers is not None:
+            return self._through_layers(own, x, masks or {})
+        return self._through_vmap(own, x)
+
+    def _through_layers(
+        self, own: dict[str, Tensor], x: Tensor, masks: dict[str, Tensor]
+    ) -> Tensor:
+        assert self._layers is not None
+        h, shared = x, True
+        for name, layer in self._layers:
+            if isinstance(layer, nn.Linear):
+                w = self._find(own, f"{name}.weight")
+                b = self._find(own, f"{name}.bias") if layer.bias is not None else None
+                h = _product(h, w, b) if shared else _batched(h, w, b)
+                shared = False
+            elif isinstance(layer, nn.Dropout):
+                h = h * masks[name] if name in masks else h
+            else:
+                h = layer(h)
+        return h
+
+    def _find(self, own: dict[str, Tensor], name: str) -> Tensor:
+        return own[name] if name in own else self.constants[name]
+
+    def _through_vmap(self, own: dict[str, Tensor], x: Tensor) -> Tensor:
+        def one(weights: dict[str, Tensor], rows: Tensor) -> Tensor:
+            made: Tensor = functional_call(self.skeleton, weights, (rows,))
+            return made
+
+        if len(x) == 1:
+            return vmap(one, in_dims=(0, None))({**own, **self.constants}, x[0])
+        return vmap(one)({**own, **self.constants}, repeated(x, self.runs))
+
+    def train(self, mode: bool) -> None:
+        """Tell modules that behave differently in training."""
+        self.skeleton.train(mode)
+
+    def keep(self, runs: Int[Tensor, " r"]) -> None:
+        """Go on with some of the runs only."""
+        with torch.no_grad():
+            for tensors in (self.parameters, self.constants):
+                for name, t in tensors.items():
+                    tensors[name] = t.index_select(0, runs).requires_grad_(t.requires_grad)
+
+    def state_of(self, run: int) -> dict[str, Tensor]:
+        """Return one run's weights as its model's `state_dict` has them, copied."""
+        both = {**self.parameters, **self.constants}
+        return {name: both[name][run].detach().clone() for name in self.names}
+
+    def dropout_of(self, name: str) -> float:
+        """Return the share that a dropout layer drops."""
+        return float(self._modules[name].p)
+
+    def width_before(self, name: str) -> int:
+        """Return how many units a dropout layer of an MLP sees."""
+        assert self._layers is not None
+        width = 0
+        for known, layer in self._layers:
+            if known == name:
+                return width
+            width = layer.out_features if isinstance(layer, nn.Linear) else width
+        raise KeyError(name)
+
+
+def unstackable(model: nn.Module) -> str | None:
+    """Return why runs of this model train alone; None if they stack."""
+    if _layers(model) is not None:
+        return None
+    random = (nn.modules.dropout._DropoutNd, nn.RReLU)
+    for name, module in model.named_modules():
+        if isinstance(module, random):
+            return f"model.{name} draws random numbers in every step"
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            return f"model.{name} keeps running statistics"
+    return None
+
+
+def repeated(x: Float[Tensor, "S ..."], runs: int) -> Float[Tensor, "R ..."]:
+    """Return what S equally many neighbouring runs share, once for each run."""
+    if len(x) == runs:
+        return x
+    if len(x) == 1:
+        return x.expand(runs, *x.shape[1:])
+    return x.repeat_interleave(runs // len(x), dim=0)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {name: t.detach() for name, t in model.state_dict(keep_vars=True).items()}
+
+
+def _layers(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """Return the layers of a model known to be nothing but a row of them, with their names."""
+    if type(model) is Linear:
+        return [("layer", model.layer)]
+    if type(model) is not MLP:
+        return None
+    known = (nn.Linear, nn.Dropout, *ACTIVATIONS.values())
+    layers = [(f"layers.{name}", layer) for name, layer in model.layers.named_children()]
+    return layers if all(type(layer) in known for _, layer in layers) else None
+
+
+def _product(
+    x: Float[Tensor, "S B F"], w: Float[Tensor, "R H F"], b: Float[Tensor, "R H"] | None
+) -> Float[Tensor, "R B H"]:
+    """Return x w' + b; runs that share a batch go through one large product."""
+    (s, rows, features), (runs, units, _) = x.shape, w.shape
+    if s == runs:
+        return _batched(x, w, b)
+    each = runs // s
+    h = torch.bmm(x, w.reshape(s, each * units, features).transpose(1, 2))
+    h = h.view(s, rows, each, units).transpose(1, 2).reshape(runs, rows, units)
+    return h if b is None else h + b.unsqueeze(1)
+
+
+def _batched(
+    h: Float[Tensor, "R B F"], w: Float[Tensor, "R H F"], b: Float[Tensor, "R H"] | None
+) -> Float[Tensor, "R B H"]:
+    if b is None:
+        return torch.bmm(h, w.transpose(1, 2))
+    return torch.baddbmm(b.unsqueeze(1), h, w.transpose(1, 2))

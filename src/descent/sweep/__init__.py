@@ -1,0 +1,1 @@
+"""Many trainings as one job: which of them run together, and where."""

@@ -1,0 +1,213 @@
+"""From a multirun's overrides to the resolved config of every job, without composing each.
+
+Hydra takes 50 to 130 ms to compose a job. Jobs whose overrides choose the same groups differ only
+in values, and Hydra itself sets values after it has composed; so one composition serves them all.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from descent.config import flatten, plain
+
+BY_NUMBER = "${hydra.job.num}"
+ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option
+CONSTANT = "${now:"  # in paths; Hydra keeps the time of a multirun
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job of a multirun.
+
+    Args:
+        number: its place in the multirun.
+        overrides: as a user would type them.
+        config: resolved, plain containers, without Hydra's node.
+        directory: where it goes, below the multirun's.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    directory: Path
+
+
+class CompositionError(Exception):
+    """A job that Hydra cannot compose; the cause says why."""
+
+    def __init__(self, number: int, overrides: Sequence[str]) -> None:
+        super().__init__(f"job {number} ({' '.join(overrides)})")
+
+
+@dataclass
+class _Base:
+    """A composition that serves many jobs.
+
+    Args:
+        cfg: as composed; values are set in it job by job.
+        unresolved: its plain containers, without Hydra's node.
+        references: dotted keys of leaves that refer to others.
+    """
+
+    cfg: DictConfig
+    unresolved: dict[str, Any]
+    references: list[str] = field(default_factory=list)
+    constants: dict[str, Any] = field(default_factory=dict)
+
+
+class Composer:
+    """Composes the jobs of a multirun.
+
+    Args:
+        loader: Hydra's config loader.
+        master: the multirun's own config.
+    """
+
+    def __init__(self, loader: Any, master: DictConfig) -> None:
+        self._loader, self._master = loader, master
+        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._current: _Base | None = None  # whose choices `${hydra:...}` tells
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parse = lru_cache(maxsize=None)(self._parser.parse_override)
+        self._is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
+
+    def compose(self, jobs: Sequence[Sequence[str]], first: int) -> Iterator[Composed]:
+        """Yield every job, numbered from `first`.
+
+        Raises:
+            CompositionError: a job cannot be composed; Hydra's own error is its cause.
+        """
+        for number, overrides in enumerate(jobs, start=first):
+            try:
+                yield self._job(number, tuple(overrides))
+            except (HydraException, OmegaConfBaseException) as error:
+                raise CompositionError(number, overrides) from error
+
+    def _job(self, number: int, overrides: tuple[str, ...]) -> Composed:
+        parsed = [self._parse(text) for text in overrides]
+        values = [o for o in parsed if self._is_value(o)]
+        key = tuple(o.key_or_group if self._is_value(o) else o.input_line or "" for o in parsed)
+        base = self._bases.get(key)
+        if base is None:
+            base = self._bases[key] = self._base(overrides, number)
+        if base is not self._current:
+            HydraConfig.instance().set_config(base.cfg)
+            self._current = base
+        config = self._resolved(base, values, number, parsed)
+        typed = tuple(o.input_line or "" for o in parsed if not o.is_hydra_override())
+        return Composed(number, typed, config, self._directory(base.cfg, number))
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether an override only sets a value that the config has a place for."""
+        plain_change = not (
+            override.is_add() or override.is_force_add() or override.is_delete()
+            or override.package is not None or override.is_hydra_override()
+        )  # fmt: skip
+        key = override.key_or_group
+        return plain_change and not key.startswith("paths.") and not self._is_group(key)
+
+    def _base(self, overrides: tuple[str, ...], number: int) -> _Base:
+        cfg = self._loader.load_sweep_config(self._master, list(overrides))
+        self._number(cfg, number, ())
+        HydraConfig.instance().set_config(cfg)
+        without = copy.deepcopy(cfg)
+        with read_write(without), open_dict(without):
+            del without["hydra"]
+        without._set_parent(None)
+        OmegaConf.copy_cache(from_config=cfg, to_config=without)
+        plain(without)  # says what is not set, or does not resolve
+        unresolved: Any = OmegaConf.to_container(without, resolve=False)
+        leaves = dict(flatten(unresolved))
+        return _Base(cfg, unresolved, [k for k, v in leaves.items() if _refers(v)])
+
+    def _resolved(
+        self, base: _Base, values: Sequence[Override], number: int, parsed: Sequence[Override]
+    ) -> dict[str, Any]:
+        cfg = base.cfg
+        self._number(cfg, number, parsed)
+        config = copy.deepcopy(base.unresolved)
+        references = dict.fromkeys(base.references)
+        for override in values:
+            name, value = override.key_or_group, override.value()
+            OmegaConf.update(cfg, name, value, merge=True)
+            found = _plain(value)
+            _put(config, name, found)
+            references |= {k: None for k, v in flatten({name: found}) if _refers(v)}
+        for name in references:
+            _put(config, name, self._follow(base, config, name))
+        return config
+
+    def _follow(self, base: _Base, config: Mapping[str, Any], name: str) -> Any:
+        """Return what a reference leads to; those to one option are followed without OmegaConf."""
+        value = _get(config, name)
+        if not _refers(value):
+            return value  # the end of another reference, put there before
+        if isinstance(value, str) and ABSOLUTE.fullmatch(value):
+            return self._follow(base, config, value[2:-1])
+        if isinstance(value, str) and CONSTANT in value and name.startswith("paths."):
+            if name not in base.constants:
+                base.constants[name] = OmegaConf.select(base.cfg, name)
+            return base.constants[name]
+        return _plain(OmegaConf.select(base.cfg, name))
+
+    @cached_property
+    def _by_number(self) -> bool:
+        """Whether directories are named by the job's number alone."""
+        return bool(self._master.hydra.sweep._get_node("subdir")._value() == BY_NUMBER)
+
+    def _number(self, cfg: DictConfig, number: int, parsed: Sequence[Override]) -> None:
+        if self._by_number:
+            return
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
+            if parsed:
+                naming = cfg.hydra.job.config.override_dirname
+                cfg.hydra.job.override_dirname = get_overrides_dirname(
+                    overrides=[o for o in parsed if not o.is_hydra_override()],
+                    kv_sep=naming.kv_sep, item_sep=naming.item_sep,
+                    exclude_keys=naming.exclude_keys,
+                )  # fmt: skip
+
+    def _directory(self, cfg: DictConfig, number: int) -> Path:
+        if self._by_number:
+            return Path(str(number))
+        return Path(str(OmegaConf.select(cfg, "hydra.sweep.subdir")))
+
+
+def _refers(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_refers, value))
+    return isinstance(value, str) and "${" in value
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _get(config: Mapping[str, Any], name: str) -> Any:
+    node: Any = config
+    for part in name.split("."):
+        node = node[part]
+    return node
+
+
+def _put(config: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    node[last] = value

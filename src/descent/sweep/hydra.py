@@ -1,0 +1,75 @@
+"""From Hydra's launcher to a launched multirun, and back to what a sweeper wants."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from descent.cli import one_sentence, sentence_for
+from descent.errors import UserError
+from descent.rules import LAUNCHER
+from descent.sweep.composing import Composer, CompositionError
+
+
+def launch_jobs(
+    loader: Any,
+    master: DictConfig,
+    jobs: Sequence[Sequence[str]],
+    first: int,
+    options: tuple[str, int | None, str | None, Any, str],
+) -> list[tuple[Sequence[str], dict[str, Any], float]]:
+    """Train the jobs that a sweeper proposes.
+
+    Args:
+        loader: Hydra's config loader.
+        master: the multirun's config.
+        jobs: overrides of each.
+        first: the number of the first.
+        options: of the launcher: engine, workers, address, stack, on_failure.
+
+    Returns:
+        The overrides, the config and the metric of each; NaN where there is none.
+    """
+    engine, count, address, stack, on_failure = options
+    with one_sentence():
+        given = {"workers": count, "stack": stack, "on_failure": on_failure}
+        for name, value in given.items():
+            problem = LAUNCHER[name].problem(value)
+            if problem:
+                raise UserError(
+                    f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
+                )
+        HydraConfig.instance().set_config(master)
+        try:
+            composed = list(Composer(loader, master).compose(jobs, first))
+        except CompositionError as error:
+            raise UserError(f"In {error}: {_words(error.__cause__)}") from error
+        finally:
+            HydraConfig.instance().set_config(master)
+        from descent.sweep.launching import Options, launch
+        from descent.sweep.workers import Workers
+
+        outcomes = launch(
+            composed,
+            _from_here(Path(str(master.hydra.sweep.dir))),
+            Options(Workers(engine, count, address), stack, on_failure),
+        )
+    return [
+        (job.overrides, job.config, math.nan if end.metric is None else end.metric)
+        for job, end in zip(composed, outcomes, strict=True)
+    ]
+
+
+def _words(error: BaseException | None) -> str:
+    return (sentence_for(error) if isinstance(error, Exception) else None) or str(error)
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path as seen from here, where it lies below: shorter to read and to type again."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,207 @@
+"""A multirun from its jobs to their outcomes: checked, grouped, stacked, trained, listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
+from descent.data.prepare import Description
+from descent.endings import Status
+from descent.errors import UserError
+from descent.stack.device import choose_device
+from descent.stack.sizing import footprint, stack_size
+from descent.stack.stacking import unstackable
+from descent.sweep.composing import Composed
+from descent.sweep.manifest import write_manifest
+from descent.sweep.planning import Group, Planned, plan, prepared
+from descent.sweep.progress import Progress
+from descent.sweep.tasks import Outcome, Task, run_task, split_task
+from descent.sweep.workers import Died, Workers, connect, run_tasks
+
+# What things take on one core, in seconds; only to choose between this process and workers.
+WORKER_START, LIGHTNING_START = 3.0, 4.0
+PER_JOB, PER_JOB_ALONE = 0.006, 0.3
+PER_RUN_STEP, PER_STEP_ALONE, PER_MULTIPLY = 3e-6, 1.5e-4, 1.2e-10
+LONG_ALONE = 50_000  # steps from which Lightning's start costs less than a stack of one
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a multirun is trained.
+
+    Args:
+        workers: where.
+        stack: runs to a stack, or `auto`.
+        on_failure: `continue` or `stop`.
+    """
+
+    workers: Workers = Workers()  # noqa: RUF009 - frozen
+    stack: int | str = "auto"
+    on_failure: str = "continue"
+
+
+def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[Outcome]:
+    """Train the jobs of a multirun; return how each ended, in their order.
+
+    Raises:
+        UserError: a job cannot be trained, a stack does not fit, or a cluster does not answer;
+            then nothing was trained.
+    """
+    if not composed:
+        raise UserError("The multirun has no jobs; give at least one value for each swept option.")
+    groups, finished = plan(composed, sweep)
+    groups = [part for group in groups for part in _checked(group)]
+    tasks, lines = _tasks(groups, options)
+    here = len(tasks) == 1 or _seconds(tasks) < WORKER_START
+    here = here and options.workers.engine == "loky"
+    outcomes = {job.number: _finished(job) for job in finished}
+    with nullcontext() if here or not tasks else connect(options.workers):
+        sweep.mkdir(parents=True, exist_ok=True)
+        jobs = [*finished, *(job for group in groups for job in group.jobs)]
+        write_manifest(sweep, jobs, outcomes.values())
+        for line in [*_resumed(finished, composed), *lines]:
+            print(line, flush=True)
+        try:
+            with Progress(sweep, tasks, outcomes) as progress:
+                tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
+                for outcome in _trained(tasks, options.workers, here):
+                    outcomes[outcome.number] = outcome
+                    progress.note(outcome)
+                    if outcome.status is Status.FAILED and options.on_failure == "stop":
+                        break
+        finally:
+            write_manifest(sweep, jobs, outcomes.values())
+    return [
+        outcomes.get(job.number)
+        or Outcome(job.number, Status.FAILED, "not begun: an earlier job failed", None, Path())
+        for job in composed
+    ]
+
+
+def _trained(tasks: Sequence[Task], workers: Workers, here: bool) -> Iterator[Outcome]:
+    if here:
+        for task in tasks:
+            yield from run_task(task)
+        return
+    for result in run_tasks(tasks, run_task, split_task, workers):
+        if isinstance(result, Died):
+            for job in result.task.jobs:
+                yield Outcome(job.number, Status.FAILED, result.sentence, None, job.directory)
+        else:
+            yield from result
+
+
+def _checked(group: Group) -> Iterable[Group]:
+    """Try out what the jobs of a group are made of; say alone where their model does not stack."""
+    first = group.jobs[0].config
+    data = Description.from_dict(prepared(first["data"]).describe())
+    tried: set[str] = set()
+    for job in group.jobs:
+        recipe = repr((job.config["optimizer"], job.config["scheduler"], job.config["stop"]))
+        if recipe in tried:
+            continue
+        tried.add(recipe)
+        try:
+            try_out(build_optimizer(job.config), build_schedule(job.config, data))
+        except UserError as error:
+            raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
+    if group.alone is None:
+        model = build_model(first, data)
+        why = unstackable(model)
+        if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:
+            why = "it is one long run"
+        group = Group(group.jobs, why)
+    return [group]
+
+
+def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[str]]:
+    """Cut groups into what a worker takes at a time; say what was done with each."""
+    tasks, lines = [], []
+    cores = _cores(options.workers)
+    for number, group in enumerate(groups, start=1):
+        count = len(group.jobs)
+        runs = f"{count:,} run{'' if count == 1 else 's'}"
+        if group.alone is not None:
+            tasks += [Task((job,), False) for job in group.jobs]
+            lines.append(f"group {number}: {runs} alone, one by one: {group.alone}")
+            continue
+        first = group.jobs[0].config
+        data = prepared(first["data"])
+        model = build_model(first, Description.from_dict(data.describe()))
+        device = choose_device(first["trainer"]["accelerator"])
+        size = stack_size(options.stack, footprint(first, model, data), device, cores)
+        if options.stack == "auto" and _group_seconds(group) > WORKER_START:
+            size = min(size, -(-count // cores))  # so that every worker has some
+        # neighbours of one seed share their batches
+        jobs = sorted(group.jobs, key=lambda job: (job.config["seed"], job.number))
+        parts = [tuple(jobs[at : at + size]) for at in range(0, count, size)]
+        tasks += [Task(part, True) for part in parts]
+        parameters = sum(p.numel() for p in model.parameters())
+        lines.append(
+            f"group {number}: {runs} in {len(parts)} stack{'' if len(parts) == 1 else 's'} of "
+            f"{'up to ' if len(parts) > 1 else ''}{min(size, count):,}: {type(model).__name__}, "
+            f"{parameters:,} parameters, {_named(first)}"
+        )
+    return sorted(tasks, key=_task_seconds, reverse=True), lines
+
+
+def _named(config: dict[str, Any]) -> str:
+    optimizer = str(config["optimizer"]["_target_"]).rsplit(".", 1)[-1]
+    return f"{optimizer}, batches of {config['data']['batch_size']}"
+
+
+def _cores(workers: Workers) -> int:
+    import joblib
+
+    return workers.count or joblib.cpu_count()
+
+
+def _steps(job: Planned) -> int:
+    """Return how many steps a run will take, at most."""
+    config, data = job.config, prepared(job.config["data"])
+    per_epoch = -(-len(data.rows["train"]) // data.batch_size)
+    epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
+    return min(n for n in (steps, epochs and epochs * per_epoch) if n)
+
+
+def _task_seconds(task: Task) -> float:
+    """Guess what a task takes on one core."""
+    first = task.jobs[0].config
+    steps = _steps(task.jobs[0]) * len(task.jobs)
+    if not task.stacked:
+        return PER_JOB_ALONE * len(task.jobs) + steps * PER_STEP_ALONE
+    data = prepared(first["data"])
+    hidden = [*first["model"].get("hidden", []), data.arrays.outputs]
+    sizes = [data.arrays.features.shape[1], *hidden]
+    multiplies = sum(a * b for a, b in pairwise(sizes)) * data.batch_size
+    return PER_JOB * len(task.jobs) + steps * (PER_RUN_STEP + 3 * multiplies * PER_MULTIPLY)
+
+
+def _group_seconds(group: Group) -> float:
+    return _task_seconds(Task(tuple(group.jobs), group.alone is None))
+
+
+def _seconds(tasks: Sequence[Task]) -> float:
+    return sum(map(_task_seconds, tasks))
+
+
+def _finished(job: Planned) -> Outcome:
+    from descent.outcome import optimized
+    from descent.runs import Run
+
+    result = Run(job.directory).result()
+    metric = optimized(result, job.config["optimized_metric"])
+    return Outcome(
+        job.number, Status(result["status"]), str(result["reason"]), metric, job.directory
+    )
+
+
+def _resumed(finished: Sequence[Planned], composed: Sequence[Composed]) -> list[str]:
+    if not finished:
+        return []
+    return [f"{len(finished):,} of {len(composed):,} jobs are finished already"]

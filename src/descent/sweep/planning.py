@@ -1,0 +1,178 @@
+"""What a multirun has to do: its jobs checked, finished ones left out, the rest in groups."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from descent.config import check_values
+from descent.data.prepare import Prepared, prepare
+from descent.endings import Status
+from descent.errors import UserError
+from descent.runs import CONFIG, Run
+from descent.stack.eligible import shape, why_alone
+from descent.sweep.composing import Composed
+
+FINAL = (Status.OK, Status.DIVERGED)
+# Where and how a multirun was started; none of it changes what a job computes.
+INCIDENTAL = ("paths", "sweep_dir", "resume", "trust")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that is known to be good.
+
+    Args:
+        number: its place in the multirun.
+        overrides: to repeat it by.
+        config: resolved.
+        directory: where it goes, or lies.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    directory: Path
+
+
+@dataclass
+class Group:
+    """Jobs that are trained in the same way.
+
+    Args:
+        jobs: which ones.
+        alone: why each trains by itself; None if they stack.
+    """
+
+    jobs: list[Planned] = field(default_factory=list)
+    alone: str | None = None
+
+
+def plan(composed: Sequence[Composed], sweep: Path) -> tuple[list[Group], list[Planned]]:
+    """Check all jobs; return the groups that are to be trained, and the jobs that are finished.
+
+    Raises:
+        UserError: a job cannot be trained, or two would share a directory.
+    """
+    jobs = [_planned(job, sweep) for job in composed]
+    _check_directories(jobs)
+    jobs, finished = _without_finished(jobs, sweep)
+    groups: dict[str, Group] = {}
+    for job in jobs:
+        why = why_alone(job.config)
+        key = f"alone {why}" if why else shape(job.config)
+        groups.setdefault(key, Group(alone=why)).jobs.append(job)
+    return list(groups.values()), finished
+
+
+def _planned(job: Composed, sweep: Path) -> Planned:
+    config = job.config
+    try:
+        if config.get("resume") is not None:
+            raise UserError("resume= continues one run and cannot be part of a multirun.")
+        check_values(config)
+        for node in (config["data"], config["data"]["source"]):
+            if node.get("path"):  # so that the run can be read from anywhere
+                node["path"] = str(Path(node["path"]).resolve())
+        prepared(config["data"])
+    except UserError as error:
+        raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
+    config["sweep_dir"] = None
+    typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
+    # repeats this job alone where a recipe asks for many
+    return Planned(job.number, (*typed, "hydra.mode=RUN"), config, sweep / job.directory)
+
+
+def prepared(data: Mapping[str, Any]) -> Prepared:
+    """Return the data of a config, prepared once in each process.
+
+    What is prepared is shared: it must not be changed or let go.
+    """
+    return _prepared(pickle.dumps(data))
+
+
+@cache
+def _prepared(data: bytes) -> Prepared:
+    made = prepare(pickle.loads(data))
+    made.arrays = replace(made.arrays, disposable=False)
+    return made
+
+
+def _check_directories(jobs: Sequence[Planned]) -> None:
+    known: dict[Path, Planned] = {}
+    for job in jobs:
+        other = known.setdefault(job.directory, job)
+        if other is not job:
+            raise UserError(
+                f"Jobs {other.number} and {job.number} would share the directory {job.directory}; "
+                "put ${hydra.job.num} into hydra.sweep.subdir."
+            )
+
+
+def _without_finished(jobs: list[Planned], sweep: Path) -> tuple[list[Planned], list[Planned]]:
+    """Tell the jobs that finished in an earlier attempt from the rest, by their resolved config.
+
+    A job may have another number than it had then: it is known by its config. The rest get
+    directories in which nothing is finished.
+    """
+    there = _finished_configs(sweep)
+    if not there:
+        return jobs, []
+    finished, rest = [], []
+    for job in jobs:
+        found = there.get(_identity(config_text(job.config)))
+        if found is None:
+            rest.append(job)
+        else:
+            finished.append(Planned(job.number, job.overrides, job.config, found))
+    taken = {job.directory for job in finished} | set(there.values())
+    return [_moved(job, taken) for job in rest], finished
+
+
+def _finished_configs(sweep: Path) -> dict[str, Path]:
+    found = {}
+    for path in sorted(sweep.glob("*/")) if sweep.is_dir() else []:
+        if not (path / CONFIG).is_file():
+            continue
+        try:
+            if Run(path).result()["status"] in FINAL:
+                found[_identity((path / CONFIG).read_text(encoding="utf-8"))] = path
+        except (UserError, OSError):
+            continue
+    return found
+
+
+def _moved(job: Planned, taken: set[Path]) -> Planned:
+    directory, free = job.directory, job.number
+    while directory in taken:
+        free += 1
+        directory = job.directory.with_name(str(free))
+    taken.add(directory)
+    return Planned(job.number, job.overrides, job.config, directory)
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return `config.yaml` of a run, section by section: jobs share most of theirs."""
+    return "".join(_section(key, pickle.dumps(value)) for key, value in config.items())
+
+
+@cache
+def _section(key: str, value: bytes) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create({key: pickle.loads(value)}))
+
+
+def _identity(text: str) -> str:
+    """Return a config's text without the sections that change nothing."""
+    kept, keep = [], True
+    for line in text.splitlines():
+        if line and not line[0].isspace() and line[0] not in "-#":
+            keep = line.split(":", 1)[0] not in INCIDENTAL
+        if keep:
+            kept.append(line)
+    return "\n".join(kept)

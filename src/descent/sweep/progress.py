@@ -1,0 +1,93 @@
+"""One line for a whole multirun: runs done, run-steps a second, time left, best so far."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from descent.sweep.tasks import Outcome, Task
+
+BOARD = ".progress"
+REDRAW_SECONDS = 0.2
+MILESTONES = 5  # lines in a log that nobody watches
+
+
+class Progress:
+    """Redraws itself on a terminal; elsewhere a few plain lines.
+
+    Args:
+        sweep: the multirun's directory, where workers note their steps.
+        tasks: what is to be done.
+        before: jobs that are finished already.
+    """
+
+    def __init__(self, sweep: Path, tasks: Sequence[Task], before: Mapping[int, Outcome]) -> None:
+        self._path = sweep / BOARD
+        self._jobs = sum(len(task.jobs) for task in tasks)
+        self._rows = len(tasks)
+        self._done = 0
+        self._best: float | None = None
+        for outcome in before.values():
+            self._improve(outcome)
+        self._name = tasks[0].jobs[0].config["optimized_metric"] if tasks else ""
+        self._live = sys.stderr.isatty()
+        self._stop = threading.Event()
+        self._began = time.monotonic()
+        self._milestone = 0
+
+    def place(self, row: int) -> tuple[Path, int]:
+        """Return where a task notes its steps."""
+        return self._path, row
+
+    def note(self, outcome: Outcome) -> None:
+        """Count a job that has ended."""
+        self._done += 1
+        self._improve(outcome)
+        share = self._done * MILESTONES // max(self._jobs, 1)
+        if not self._live and share > self._milestone and self._jobs >= MILESTONES:
+            self._milestone = share
+            print(self._line(), flush=True)
+
+    def _improve(self, outcome: Outcome) -> None:
+        if outcome.metric is None or not np.isfinite(outcome.metric):
+            return
+        # a loss is better the lower it is, any other metric the higher
+        better = min if "loss" in getattr(self, "_name", "loss") else max
+        self._best = outcome.metric if self._best is None else better(self._best, outcome.metric)
+
+    def __enter__(self) -> Progress:
+        if self._rows:
+            np.zeros(self._rows).tofile(self._path)
+            self._board = np.memmap(self._path, dtype=np.float64, mode="r")
+        if self._live:
+            threading.Thread(target=self._redraw, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._stop.set()
+        if self._live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        self._path.unlink(missing_ok=True)
+
+    def _redraw(self) -> None:
+        while not self._stop.wait(REDRAW_SECONDS):
+            print(f"\r\033[K{self._line()}", end="", file=sys.stderr, flush=True)
+
+    def _line(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        steps = float(self._board.sum()) if self._rows else 0.0
+        line = f"{self._done:,}/{self._jobs:,} runs, {steps / seconds:,.0f} run-steps/s"
+        if 0 < self._done < self._jobs:
+            line += f", {seconds / self._done * (self._jobs - self._done):,.0f} s left"
+        if self._best is not None:
+            line += f", best {self._name} {self._best:.4g}"
+        return line

@@ -1,0 +1,178 @@
+"""What a worker does: trains some jobs as a stack, or one by itself, and says how each ended."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from descent.endings import Status
+from descent.errors import UserError
+from descent.job import Job
+from descent.outcome import optimized
+from descent.runs import LOG, Run
+from descent.sweep.planning import FINAL, Planned, prepared
+
+TICK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some jobs for one worker.
+
+    Args:
+        jobs: of one group.
+        stacked: as one stack, or each alone.
+        board: the file in which progress is noted, and the row of this task; None for nowhere.
+    """
+
+    jobs: tuple[Planned, ...]
+    stacked: bool
+    board: tuple[Path, int] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Args:
+        number: the job's.
+        status: of its run.
+        sentence: why it ended.
+        metric: what a sweeper optimizes; None if there is none.
+        directory: of the run.
+    """
+
+    number: int
+    status: Status
+    sentence: str
+    metric: float | None
+    directory: Path
+
+
+def run_task(task: Task) -> list[Outcome]:
+    """Train the jobs; what goes wrong with one is that one's outcome."""
+    import torch
+
+    torch.set_num_threads(1)
+    tick = _board(task)
+    if not task.stacked:
+        return [_alone(job) for job in task.jobs]
+    done: dict[int, Outcome] = {}
+    try:
+        for outcome in _stacked(task.jobs, tick):
+            done[outcome.number] = outcome
+    except Exception as error:
+        # whatever it was, it may be one run's doing: each of the rest gets its own chance
+        logging.getLogger(__name__).debug("stack failed: %s", error, exc_info=True)
+    return [done.get(job.number) or _alone(job) for job in task.jobs]
+
+
+def split_task(task: Task) -> list[Task]:
+    """Return a task's jobs one by one."""
+    return [replace(task, jobs=(job,)) for job in task.jobs]
+
+
+def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[Outcome]:
+    from descent.stack.device import choose_device
+    from descent.stack.directory import Directories
+    from descent.stack.engine import Stack
+
+    first = jobs[0].config
+    data, device = prepared(first["data"]), choose_device(first["trainer"]["accelerator"])
+    stack = Stack([job.config for job in jobs], data, device)
+    for job in jobs:
+        _clear(job.directory)
+    directories = Directories(
+        stack, [job.directory for job in jobs], [job.overrides for job in jobs],
+        data.describe(), str(device),
+    )  # fmt: skip
+    for finished in stack.train(tick):
+        job = jobs[finished.run]
+        result = directories.write(finished)
+        yield _outcome(job, result)
+
+
+def _alone(job: Planned) -> Outcome:
+    """Train a job as `src/train.py` would, without its own terminal output."""
+    from descent.training import train
+
+    _clear(job.directory)
+    job.directory.mkdir(parents=True, exist_ok=True)
+    alone = Job(
+        job.config, replace(prepared(job.config["data"])), Run(job.directory), False,
+        job.overrides, True,
+    )  # fmt: skip
+    try:
+        with _log_file(job.directory / LOG):
+            train(alone)
+    except UserError as error:
+        return Outcome(job.number, Status.FAILED, str(error), None, job.directory)
+    except Exception as error:
+        sentence = f"{type(error).__name__}: {error}"
+        return Outcome(job.number, Status.FAILED, sentence, None, job.directory)
+    return _outcome(job, alone.run.result())
+
+
+def _outcome(job: Planned, result: dict[str, Any]) -> Outcome:
+    metric = optimized(result, job.config["optimized_metric"])
+    return Outcome(
+        job.number, Status(result["status"]), str(result["reason"]), metric, job.directory
+    )
+
+
+def _clear(directory: Path) -> None:
+    """Make room where an earlier attempt was cut short; what is finished is never removed."""
+    if not directory.is_dir():
+        return
+    try:
+        finished = Run(directory).result()["status"] in FINAL
+    except UserError:
+        finished = False
+    if finished:
+        raise UserError(f"{directory} holds a finished run, which would be lost.")
+    shutil.rmtree(directory)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Keep a job's own log beside its other files."""
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
+
+
+def _board(task: Task) -> Callable[[int], None]:
+    """Return what notes run-steps on the board, a few times a second."""
+    if task.board is None:
+        return lambda steps: None
+    path, row = task.board
+    try:
+        board = np.memmap(path, dtype=np.float64, mode="r+")
+    except (OSError, ValueError):  # a worker on another machine
+        return lambda steps: None
+    total, noted = 0.0, 0.0
+
+    def tick(steps: int) -> None:
+        nonlocal total, noted
+        total += steps
+        if time.monotonic() - noted >= TICK_SECONDS:
+            board[row], noted = total, time.monotonic()
+
+    return tick

@@ -1,0 +1,181 @@
+"""Send the tasks of a sweep to worker processes and take their results as they come.
+
+A worker runs one task at a time, with one thread. So a death (killed, segfault, out of memory)
+is that of one known task: the others go on, and only what died is run again, in smaller parts.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from descent.errors import UserError, did_you_mean
+from descent.sweep.engines import Dask, Engine, Loky, Ray
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ENGINES = ("loky", "dask", "ray")
+DEATH = "its worker process died (killed, or out of memory?)"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the tasks of a sweep run.
+
+    Attributes:
+        engine: `loky` (processes of this machine), `dask` or `ray`.
+        count: worker processes on this machine; None for one per core.
+        address: of a dask scheduler (`tcp://host:port`) or of a ray head (`auto`, `host:port`,
+            `ray://host:port`), whose workers are used, whatever `count` says. None starts a
+            cluster of `count` workers on this machine.
+    """
+
+    engine: str = "loky"
+    count: int | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Died:
+    """What is left of a task whose worker died."""
+
+    task: Any
+    sentence: str = DEATH
+
+
+# What `connect` holds open, for `run_tasks` to find: workers that have imported torch are kept.
+_open: dict[Workers, Engine] = {}
+
+
+@contextmanager
+def connect(workers: Workers, seconds: float = 10.0) -> Iterator[Engine]:
+    """Hold workers: every `run_tasks` inside the block uses the same ones.
+
+    Args:
+        workers: which.
+        seconds: how long a cluster has to answer.
+
+    Raises:
+        UserError: the engine is unknown or not installed, or the cluster does not answer.
+    """
+    if workers in _open:
+        yield _open[workers]
+        return
+    engine = _engine(workers, seconds)
+    _open[workers] = engine
+    try:
+        yield engine
+    finally:
+        del _open[workers]
+        engine.close()
+
+
+def _engine(workers: Workers, seconds: float) -> Engine:
+    if workers.engine not in ENGINES:
+        hint = did_you_mean(workers.engine, ENGINES) or f"; choose from {', '.join(ENGINES)}."
+        raise UserError(f"There is no engine '{workers.engine}' for workers{hint}")
+    if workers.count is not None and workers.count < 1:
+        raise UserError(f"The count of workers is {workers.count}; give 1 or more, or null.")
+    if workers.engine == "dask":
+        return Dask(workers.count, workers.address, seconds)
+    if workers.engine == "ray":
+        return Ray(workers.count, workers.address, seconds)
+    if workers.address:
+        raise UserError(
+            f"Workers of engine 'loky' are processes of this machine and have no address "
+            f"({workers.address}); choose dask or ray, or leave the address out."
+        )
+    return Loky(workers.count)
+
+
+def run_tasks(
+    tasks: Sequence[T],
+    work: Callable[[T], R],
+    split: Callable[[T], Sequence[T]],
+    workers: Workers,
+) -> Iterator[R | Died]:
+    """Yield results as they come, in any order: one for each task or for each part of it.
+
+    A task whose worker died is split and its parts are run. One that cannot be split is run once
+    more at the end with nothing beside it, since memory may have been short for all together; if
+    it dies again, or had nothing beside it before, `Died` is yielded. What `work` raises comes
+    through. Whenever the iterator ends early, by that, by Ctrl-C or by being closed, tasks that
+    are underway are stopped and their workers killed.
+
+    Args:
+        tasks: what `work` takes; must pickle, as must `work` and what it returns.
+        work: runs in a worker.
+        split: from a task to smaller ones that amount to it, or to itself alone.
+        workers: where; held open by `connect`, or else only while this runs.
+
+    Raises:
+        UserError: see `connect`; or the cluster was lost.
+    """
+    with connect(workers) as engine:
+        lonely: list[T] = []
+        yield from _Round(engine, work, split, deque(tasks), lonely).results()
+        yield from _Round(engine, work, split, deque(lonely), [], at_once=1).results()
+
+
+@dataclass
+class _Round(Generic[T, R]):
+    """Runs tasks until none is owed; those that died in company are put into `lonely`."""
+
+    engine: Engine
+    work: Callable[[T], R]
+    split: Callable[[T], Sequence[T]]
+    owed: deque[T]
+    lonely: list[T]
+    at_once: int | None = None
+    underway: dict[Future[R], T] = field(default_factory=dict)
+    in_company: set[Future[R]] = field(default_factory=set)
+
+    def results(self) -> Iterator[R | Died]:
+        try:
+            self._start()
+            while self.underway:
+                done, _ = wait(self.underway, return_when=FIRST_COMPLETED)
+                for future in done:
+                    outcome = self._settle(future)
+                    self._start()  # before the caller takes its time with the result
+                    yield from outcome
+        finally:
+            self.engine.stop(list(self.underway))
+
+    def _start(self) -> None:
+        """Fill up the workers."""
+        if not self.owed:
+            return
+        room = self.at_once or self.engine.room()
+        running = [future for future in self.underway if not future.done()]
+        while self.owed and len(running) < room:
+            future = self.engine.submit(self.work, self.owed[0])
+            self.underway[future] = self.owed.popleft()
+            running.append(future)
+        if len(running) > 1:
+            self.in_company.update(running)
+
+    def _settle(self, future: Future[R]) -> list[R | Died]:
+        """Return the result of a task, or none if it is to be run again."""
+        task = self.underway.pop(future)
+        try:
+            return [future.result()]
+        except self.engine.deaths:
+            parts = self.split(task)
+        except self.engine.lost:
+            raise UserError(
+                "The cluster stopped answering while tasks were underway; see its log, and run "
+                "what has no result again."
+            ) from None
+        if len(parts) > 1:
+            self.owed.extendleft(reversed(parts))
+        elif future in self.in_company:
+            self.lonely.append(task)
+        else:
+            return [Died(task)]
+        return []

@@ -1,0 +1,72 @@
+"""`hydra/launcher=stack`: the jobs of a multirun trained together. Imports little: Hydra always
+loads it, whatever is typed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+@dataclass
+class StackLauncherConf:
+    """The launcher's options.
+
+    Args:
+        engine: `loky` (this machine), `dask` or `ray`.
+        workers: processes on this machine; null = one per core.
+        address: of a dask scheduler or a ray head; null = a cluster on this machine.
+        stack: runs to a stack, or `auto`.
+        on_failure: `continue` with the other jobs, or `stop`.
+    """
+
+    _target_: str = "hydra_plugins.descent_stack.launcher.StackLauncher"
+    engine: str = "loky"
+    workers: int | None = None
+    address: str | None = None
+    stack: Any = "auto"
+    on_failure: str = "continue"
+
+
+ConfigStore.instance().store(
+    group="hydra/launcher", name="stack", node=StackLauncherConf, provider="descent"
+)
+
+
+class StackLauncher(Launcher):
+    """Hands a sweeper's jobs to `descent.sweep`."""
+
+    def __init__(
+        self, engine: str, workers: int | None, address: str | None, stack: Any, on_failure: str
+    ) -> None:
+        self.options = (engine, workers, address, stack, on_failure)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Keep what Hydra gives."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Train the jobs; return each one's metric, NaN where it failed."""
+        from descent.sweep.hydra import launch_jobs
+
+        setup_globals()
+        loader = self.hydra_context.config_loader
+        returns = []
+        for overrides, config, metric in launch_jobs(
+            loader, self.config, job_overrides, initial_job_idx, self.options
+        ):
+            made = JobReturn()
+            made.overrides, made.cfg = list(overrides), OmegaConf.create(config)
+            made.working_dir = str(Path.cwd())
+            made.status, made.return_value = JobStatus.COMPLETED, metric
+            returns.append(made)
+        return returns
