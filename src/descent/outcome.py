@@ -63,7 +63,7 @@ def before(config: Mapping[str, Any], overrides: Sequence[str], device: str) -> 
             "descent": descent.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "lightning": version("lightning"),
+            "lightning": lightning_version(),
         },
         "commit": _commit(),
     }
@@ -128,6 +128,12 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None and not key.endswith("._partial_"):
             shown[key] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return shown
+
+
+@cache
+def lightning_version() -> str:
+    """Return Lightning's version without importing it."""
+    return version("lightning")
 
 
 @cache

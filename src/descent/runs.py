@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +47,16 @@ class Run:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved config."""
-        self._replace(CONFIG, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
+        self._replace(CONFIG, config_text(config))
 
     def write_data(self, description: Mapping[str, Any]) -> None:
         """Write what is needed to encode new rows as the training rows were."""
-        self._replace(DATA, json.dumps(description) + "\n")
+        self._replace(DATA, data_text(description))
+
+    def write_texts(self, config: str, data: str) -> None:
+        """Write both as `config_text` and `data_text` gave them, for many runs at a time."""
+        self._replace(CONFIG, config)
+        self._replace(DATA, data)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result; numbers that are not finite become the texts nan, inf, -inf."""
@@ -169,6 +176,21 @@ class Run:
     def _damaged(self, name: str, error: Exception) -> UserError:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return UserError(f"{self.path / name} is damaged and cannot be read: {first[:160]}.")
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return `config.yaml`, section by section: the runs of a multirun share most of theirs."""
+    return "".join(_section(key, pickle.dumps(value)) for key, value in config.items())
+
+
+@lru_cache(maxsize=4096)
+def _section(key: str, value: bytes) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create({key: pickle.loads(value)}))
+
+
+def data_text(description: Mapping[str, Any]) -> str:
+    """Return `data.json`."""
+    return json.dumps(description) + "\n"
 
 
 def discard(path: Path) -> None:

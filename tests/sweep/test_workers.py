@@ -200,7 +200,7 @@ import os, time
 from descent.sweep.workers import Workers, run_tasks
 
 def sleep(task):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\\n".encode())  # in one piece: two processes write
     time.sleep(60)
 
 list(run_tasks([1, 2], sleep, lambda task: [task], Workers(count=2)))
@@ -251,16 +251,15 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
     )
 
 
-@pytest.fixture
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize("engine", ["dask", "ray"])
-def test_a_cluster_that_does_not_answer_is_named_at_once(engine: str, closed_port: int) -> None:
+def test_a_cluster_that_does_not_answer_is_named_at_once(engine: str) -> None:
     pytest.importorskip({"dask": "distributed"}.get(engine, engine))
-    address = {"dask": f"tcp://127.0.0.1:{closed_port}", "ray": f"127.0.0.1:{closed_port}"}[engine]
+    address = f"{'tcp://' if engine == 'dask' else ''}127.0.0.1:{closed_port()}"
     begun = time.monotonic()
     with (
         pytest.raises(UserError, match=f" at {address} does not answer: .*; start it or check"),
@@ -282,26 +281,27 @@ def dask_cluster() -> Iterator[Workers]:
 
 
 @pytest.fixture
-def ray_cluster(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+def ray_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
     pytest.importorskip("ray")
     # a cluster of this test alone, on the loopback device, needs no token
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    port = closed_port()
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
-        *("--node-ip-address=127.0.0.1", f"--port={closed_port}", "--num-cpus=2"),
-        *("--include-dashboard=false", "--ray-client-server-port=0"),
+        *("--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2"),
+        *("--include-dashboard=false", f"--ray-client-server-port={closed_port()}"),
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
         try:
             deadline = time.monotonic() + 60
             while True:
                 with contextlib.suppress(OSError):
-                    socket.create_connection(("127.0.0.1", closed_port), timeout=1).close()
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
                 assert head.poll() is None, "ray start ended"
                 assert time.monotonic() < deadline
                 time.sleep(0.2)
-            yield Workers("ray", address=f"127.0.0.1:{closed_port}")
+            yield Workers("ray", address=f"127.0.0.1:{port}")
         finally:
             head.terminate()
 
@@ -343,7 +343,7 @@ def test_a_dask_worker_with_two_threads_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_of_this_machine_is_started_and_ended(tmp_path: Path) -> None:
+def test_a_dask_cluster_of_this_machine_is_started_for_the_tasks() -> None:
     pytest.importorskip("distributed")
     workers = Workers("dask", count=2)
     results = list(run_tasks([(1,), (POISON,), (5,)], squares_of(leave), whole, workers))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from descent.outcome import lightning_version
 from descent.stack.engine import Finished, Stack
 
 
@@ -39,7 +39,7 @@ def last_checkpoint(stack: Stack, done: Finished, positions: dict[str, Any]) -> 
     return {
         "epoch": done.epoch,
         "global_step": done.step,
-        "pytorch-lightning_version": version("lightning"),
+        "pytorch-lightning_version": lightning_version(),
         "state_dict": _named(done.weights),
         "loops": _loops(done.epoch, done.step, validates="val" in stack.scores),
         "callbacks": callbacks,

@@ -15,7 +15,7 @@ from descent.recording.events import EventLog
 from descent.recording.journal import Journal
 from descent.recording.path import write_path
 from descent.recording.points import thinning
-from descent.runs import BEST, LAST, Run
+from descent.runs import BEST, LAST, Run, config_text, data_text
 from descent.stack.checkpoint import last_checkpoint
 from descent.stack.engine import Finished, Stack
 
@@ -46,7 +46,7 @@ class Directories:
             before(config, typed, device)
             for config, typed in zip(stack.configs, overrides, strict=True)
         ]
-        self._described = described
+        self._described = data_text(described)
         metrics = [RUNNING_LOSS, FULL_LOSS, *self._names("val")]
         self._metrics, self._finals = metrics, [*metrics, *self._names("test")]
 
@@ -61,8 +61,7 @@ class Directories:
         (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         for old in run.path.glob("events.out.tfevents.*"):  # of a sweep that was killed
             old.unlink()
-        run.write_config(config)
-        run.write_data(self._described)
+        run.write_texts(config_text(config), self._described)
         result = self._result(done)
         events = None
         if any(node and node["_target_"] == EVENTS for node in (config["logger"] or {}).values()):

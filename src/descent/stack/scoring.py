@@ -22,15 +22,12 @@ def stacked_loss(
         outputs: of each run.
         y: targets of each of S equally many neighbouring runs.
     """
-    runs, rows = outputs.shape[:2]
     if task is Task.LANDSCAPE:
         return outputs.mean(dim=(1, 2))
-    wanted = repeated(y, runs)
+    wanted = repeated(y, len(outputs))
     if task is Task.MULTICLASS:
-        losses = functional.cross_entropy(
-            outputs.flatten(0, 1), wanted.reshape(-1), reduction="none"
-        )
-        return losses.view(runs, rows).mean(dim=1)
+        losses = functional.cross_entropy(outputs.transpose(1, 2), wanted, reduction="none")
+        return losses.mean(dim=1)
     if task is Task.BINARY:
         losses = functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
     else:

@@ -71,18 +71,19 @@ class StackedModel:
         self, own: dict[str, Tensor], x: Tensor, masks: dict[str, Tensor]
     ) -> Tensor:
         assert self._layers is not None
-        h, shared = x, True
+        # units before rows: gradients of the weights then come out as the weights lie
+        h, shared = x.transpose(1, 2), True
         for name, layer in self._layers:
             if isinstance(layer, nn.Linear):
                 w = self._find(own, f"{name}.weight")
                 b = self._find(own, f"{name}.bias") if layer.bias is not None else None
-                h = _product(h, w, b) if shared else _batched(h, w, b)
+                h = _shared_product(w, h, b) if shared else _product(w, h, b)
                 shared = False
             elif isinstance(layer, nn.Dropout):
-                h = h * masks[name] if name in masks else h
+                h = h * masks[name].transpose(1, 2) if name in masks else h
             else:
                 h = layer(h)
-        return h
+        return h.transpose(1, 2)
 
     def _find(self, own: dict[str, Tensor], name: str) -> Tensor:
         return own[name] if name in own else self.constants[name]
@@ -164,22 +165,18 @@ def _layers(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
     return layers if all(type(layer) in known for _, layer in layers) else None
 
 
-def _product(
-    x: Float[Tensor, "S B F"], w: Float[Tensor, "R H F"], b: Float[Tensor, "R H"] | None
-) -> Float[Tensor, "R B H"]:
-    """Return x w' + b; runs that share a batch go through one large product."""
-    (s, rows, features), (runs, units, _) = x.shape, w.shape
+def _shared_product(
+    w: Float[Tensor, "R H F"], x: Float[Tensor, "S F B"], b: Float[Tensor, "R H"] | None
+) -> Float[Tensor, "R H B"]:
+    """Return w x + b; runs that share a batch go through one large product."""
+    (s, features, rows), (runs, units, _) = x.shape, w.shape
     if s == runs:
-        return _batched(x, w, b)
-    each = runs // s
-    h = torch.bmm(x, w.reshape(s, each * units, features).transpose(1, 2))
-    h = h.view(s, rows, each, units).transpose(1, 2).reshape(runs, rows, units)
-    return h if b is None else h + b.unsqueeze(1)
+        return _product(w, x, b)
+    h = torch.bmm(w.reshape(s, runs // s * units, features), x).view(runs, units, rows)
+    return h if b is None else h + b.unsqueeze(2)
 
 
-def _batched(
-    h: Float[Tensor, "R B F"], w: Float[Tensor, "R H F"], b: Float[Tensor, "R H"] | None
-) -> Float[Tensor, "R B H"]:
-    if b is None:
-        return torch.bmm(h, w.transpose(1, 2))
-    return torch.baddbmm(b.unsqueeze(1), h, w.transpose(1, 2))
+def _product(
+    w: Float[Tensor, "R H F"], h: Float[Tensor, "R F B"], b: Float[Tensor, "R H"] | None
+) -> Float[Tensor, "R H B"]:
+    return torch.bmm(w, h) if b is None else torch.baddbmm(b.unsqueeze(2), w, h)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -66,6 +67,8 @@ class Loky:
         from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+        # with psutil, loky renews a process that has grown much: to us that is no news
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         self.deaths: Errors = (TerminatedWorkerError,)
         self.lost: Errors = ()
         self._broken = BrokenProcessPool

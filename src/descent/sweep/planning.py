@@ -9,13 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from descent.config import check_values
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
-from descent.runs import CONFIG, Run
+from descent.runs import CONFIG, Run, config_text
 from descent.stack.eligible import shape, why_alone
 from descent.sweep.composing import Composed
 
@@ -155,16 +153,6 @@ def _moved(job: Planned, taken: set[Path]) -> Planned:
         directory = job.directory.with_name(str(free))
     taken.add(directory)
     return Planned(job.number, job.overrides, job.config, directory)
-
-
-def config_text(config: Mapping[str, Any]) -> str:
-    """Return `config.yaml` of a run, section by section: jobs share most of theirs."""
-    return "".join(_section(key, pickle.dumps(value)) for key, value in config.items())
-
-
-@cache
-def _section(key: str, value: bytes) -> str:
-    return OmegaConf.to_yaml(OmegaConf.create({key: pickle.loads(value)}))
 
 
 def _identity(text: str) -> str:

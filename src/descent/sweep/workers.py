@@ -104,8 +104,8 @@ def run_tasks(
     A task whose worker died is split and its parts are run. One that cannot be split is run once
     more at the end with nothing beside it, since memory may have been short for all together; if
     it dies again, or had nothing beside it before, `Died` is yielded. What `work` raises comes
-    through. Whenever the iterator ends early, by that, by Ctrl-C or by being closed, tasks that
-    are underway are stopped and their workers killed.
+    through. When the iterator ends early, by that, by Ctrl-C or by being closed, the processes of
+    tasks that are underway are killed; only a dask cluster that is not ours ends them first.
 
     Args:
         tasks: what `work` takes; must pickle, as must `work` and what it returns.
@@ -163,6 +163,8 @@ class _Round(Generic[T, R]):
     def _settle(self, future: Future[R]) -> list[R | Died]:
         """Return the result of a task, or none if it is to be run again."""
         task = self.underway.pop(future)
+        alone = future not in self.in_company
+        self.in_company.discard(future)  # it holds the result
         try:
             return [future.result()]
         except self.engine.deaths:
@@ -174,8 +176,8 @@ class _Round(Generic[T, R]):
             ) from None
         if len(parts) > 1:
             self.owed.extendleft(reversed(parts))
-        elif future in self.in_company:
-            self.lonely.append(task)
-        else:
+        elif alone:
             return [Died(task)]
+        else:
+            self.lonely.append(task)
         return []
