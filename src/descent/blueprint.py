@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,7 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     `in_features` and `out_features` are offered to whatever takes them by name.
     """
     torch.manual_seed(stream_seed(config["seed"], INIT))
-    features = sum(len(column.features) for column in description.columns)
-    sizes = {"in_features": features, "out_features": description.outputs}
+    sizes = _sizes(description)
     model = build(config["model"], "model", offer=sizes)
     if not isinstance(model, nn.Module):
         raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
@@ -33,8 +32,32 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     # converted now and not by the trainer, which loads weights first: they would be rounded
     dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
     model = model.to(dtype)
-    _check_outputs(model, torch.zeros(2, features, dtype=dtype), description.outputs)
+    _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
     return model
+
+
+def build_models(configs: Sequence[Mapping[str, Any]], description: Description) -> list[nn.Module]:
+    """Build the models of runs that differ in numbers only; see `build_model`.
+
+    Runs of one seed and one model config get the same object: a start, to be copied.
+    """
+    makers: dict[str, Callable[[], nn.Module]] = {}
+    made: dict[tuple[str, int], nn.Module] = {}
+    for config in configs:
+        node, seed = repr(config["model"]), config["seed"]
+        if node not in makers:
+            made[node, seed] = build_model(config, description)  # checked, once
+            makers[node] = build(_partial(config["model"]), "model", offer=_sizes(description))
+        elif (node, seed) not in made:
+            torch.manual_seed(stream_seed(seed, INIT))
+            dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
+            made[node, seed] = makers[node]().to(dtype)
+    return [made[repr(config["model"]), config["seed"]] for config in configs]
+
+
+def _sizes(description: Description) -> dict[str, int]:
+    features = sum(len(column.features) for column in description.columns)
+    return {"in_features": features, "out_features": description.outputs}
 
 
 @torch.no_grad()

@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent.comparison import compare, print_comparison, write_comparison
+from descent.comparison import compare, write_comparison
 from descent.config import check, flatten
+from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.runs import Run, discard
+
+EXIT_FAILED = 1  # a multirun in which a job failed
 
 # Words other tools use, and where the thing lives here.
 ALIASES = {
@@ -152,14 +156,31 @@ class FrontDoor(Callback):
                 _claim(Path(config.hydra.run.dir))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Show the jobs side by side."""
-        sweep = Path(config.hydra.sweep.dir)
-        if not sweep.is_dir():
+        """Show the jobs side by side; exit with 1 if any failed."""
+        from descent.summary import print_summary
+
+        sweep = from_here(Path(config.hydra.sweep.dir))
+        rows = compare(sweep) if sweep.is_dir() else []
+        if not rows:
             return
-        rows = compare(sweep)
-        if rows:
-            write_comparison(sweep, rows)
-            print_comparison(sweep, rows)
+        write_comparison(sweep, rows)
+        typed = [word for word in config.hydra.overrides.task if not word.startswith("sweep_dir=")]
+        swept = [word for word in typed if _is_sweep(word)]
+        shared = [word for word in typed if word not in swept]
+        print_summary(sweep, rows, str(config.optimized_metric), shared, swept)
+        if any(row["status"] == Status.FAILED for row in rows):
+            raise SystemExit(EXIT_FAILED)
+
+
+def _is_sweep(override: str) -> bool:
+    """Whether an override gives several values."""
+    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as seen from here, where it lies below: shorter to read and to type again."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _job_config(config: DictConfig) -> DictConfig:

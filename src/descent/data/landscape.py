@@ -8,7 +8,7 @@ from descent.data.arrays import Arrays, Task, numeric
 from descent.landscapes import landscape_named
 
 
-def landscape(name: str, rows: int = 1000, noise: float = 0.0, seed: int = 0) -> Arrays:
+def landscape(name: str, rows: int = 1000, noise: float | int = 0.0, seed: int = 0) -> Arrays:
     """Return N Gaussian vectors z; the loss of a row at theta is f(theta) + z theta.
 
     They are shifted and stretched to mean 0 and population standard deviation `noise` in each

@@ -107,4 +107,4 @@ def _blanks(values: np.ndarray) -> Any:
     """Return values with NaN, which stands for 'not measured', as None."""
     import polars as pl
 
-    return pl.Series(values).fill_nan(None)
+    return pl.Series(values, nan_to_null=True)

@@ -8,40 +8,40 @@ import torch
 from torch import Tensor
 
 from descent.outcome import lightning_version
-from descent.stack.engine import Finished, Stack
+from descent.stack.finished import Best, Finished
 
 
-def last_checkpoint(stack: Stack, done: Finished, positions: dict[str, Any]) -> dict[str, Any]:
+def last_checkpoint(done: Finished, positions: dict[str, Any], validates: bool) -> dict[str, Any]:
     """Return the checkpoint that `src/train.py resume=` goes on from.
 
     Args:
-        stack: the run's.
         done: the run.
         positions: of the tables and the event file, and what they hold.
+        validates: whether there are validation rows.
     """
-    losses = stack.history.epoch_losses(done.run, done.epoch + 1) if done.in_epoch else []
-    rows = stack.history.epochs[done.run]
-    row = rows[-2 if done.in_epoch else -1] if len(rows) > bool(done.in_epoch) else {}
+    # one that ended within an epoch is saved before the row of that half epoch
+    rows = done.epochs[:-1] if done.in_epoch else done.epochs
     callbacks: dict[str, Any] = {
         "Recorder": {
-            **positions,
+            "positions": positions["positions"],
             "samples": done.samples,
-            "grad_norm": stack.history.norm[done.run],
-            "last_row": {k: v for k, v in row.items() if k != "time"},
-            "losses": [torch.from_numpy(block.copy()) for block, _ in losses],
-            "rows": [sizes.tolist() for _, sizes in losses],
+            "grad_norm": done.norm,
+            "full_loss_at": positions["full_loss_at"],
+            "last_row": {k: v for k, v in rows[-1].items() if k != "time"} if rows else {},
+            "losses": [torch.from_numpy(block.copy()) for block, _ in done.losses],
+            "rows": [sizes.tolist() for _, sizes in done.losses],
         },
-        "Divergence": {"start": done.start[0], "strikes": done.start[1]},
+        "Divergence": done.divergence,
     }
     if done.stopper is not None:
         callbacks[done.stopper[0]] = done.stopper[1]
-    callbacks["Checkpoint"] = {"best": best_state(done)}
+    callbacks["Checkpoint"] = {"best": None if done.saved is None else best_state(done.saved)}
     return {
         "epoch": done.epoch,
         "global_step": done.step,
         "pytorch-lightning_version": lightning_version(),
         "state_dict": _named(done.weights),
-        "loops": _loops(done.epoch, done.step, validates="val" in stack.scores),
+        "loops": _loops(done.epoch, done.step, validates),
         "callbacks": callbacks,
         "optimizer_states": [done.optimizer],
         "lr_schedulers": [done.schedule],
@@ -55,16 +55,14 @@ def last_checkpoint(stack: Stack, done: Finished, positions: dict[str, Any]) -> 
     }
 
 
-def best_state(done: Finished) -> dict[str, Any] | None:
+def best_state(best: Best) -> dict[str, Any]:
     """Return what `best.ckpt` holds."""
-    if done.best is None or done.best_weights is None:
-        return None
     return {
-        "value": done.best.value,
-        "step": done.best.step,
-        "epoch": done.best.epoch,
-        "metrics": done.best.metrics,
-        "state_dict": _named(done.best_weights),
+        "value": best.value,
+        "step": best.step,
+        "epoch": best.epoch,
+        "metrics": best.metrics,
+        "state_dict": _named(best.weights),
     }
 
 

@@ -16,8 +16,9 @@ from descent.recording.journal import Journal
 from descent.recording.path import write_path
 from descent.recording.points import thinning
 from descent.runs import BEST, LAST, Run, config_text, data_text
-from descent.stack.checkpoint import last_checkpoint
-from descent.stack.engine import Finished, Stack
+from descent.stack.checkpoint import best_state, last_checkpoint
+from descent.stack.engine import Stack
+from descent.stack.finished import Finished
 
 EVENTS = "descent.recording.logger.EventFileLogger"
 
@@ -47,12 +48,8 @@ class Directories:
             for config, typed in zip(stack.configs, overrides, strict=True)
         ]
         self._described = data_text(described)
-        metrics = [RUNNING_LOSS, FULL_LOSS, *self._names("val")]
-        self._metrics, self._finals = metrics, [*metrics, *self._names("test")]
-
-    def _names(self, split: str) -> list[str]:
-        scores = self._stack.scores.get(split)
-        return [f"{split}/{name}" for name in ("loss", *scores.names)] if scores else []
+        metrics = [RUNNING_LOSS, FULL_LOSS, *stack.evaluator.names("val")]
+        self._metrics, self._finals = metrics, [*metrics, *stack.evaluator.names("test")]
 
     def write(self, done: Finished) -> dict[str, Any]:
         """Write everything about a run that has ended; return its result."""
@@ -78,7 +75,7 @@ class Directories:
         return result
 
     def _result(self, done: Finished) -> dict[str, Any]:
-        rows, best = self._stack.history.epochs[done.run], done.best
+        best = done.best
         last: dict[str, float] = {}
         if done.path is not None and done.path.theta.shape[1] <= MOST_WEIGHTS:
             last = dict(zip(done.path.names, done.path.theta[-1].tolist(), strict=True))
@@ -87,7 +84,8 @@ class Directories:
             epoch=done.epoch,
             samples=done.samples,
             seconds=done.seconds,
-            metrics={k: v for k, v in (rows[-1] if rows else {}).items() if "/" in k} | done.tested,
+            metrics={k: v for k, v in (done.epochs[-1] if done.epochs else {}).items() if "/" in k}
+            | dict(done.tested),
             weights=few_weights(last, self._stack.model.skeleton, self._stack.data),
             best=None if best is None else vars(best),
         )
@@ -109,9 +107,9 @@ class Directories:
             min(limits), per_epoch, recorder["points"], recorder["grad_norm_every"],
             stack.tracks[done.run].interval == "step",
         )  # fmt: skip
-        for block in stack.history.blocks(done.run, done.step):
+        for block in done.blocks:
             journal.add_steps(block)
-        rows = stack.history.epochs[done.run]
+        rows = done.epochs
         halfway = bool(done.in_epoch)  # a single run is saved before the row of half an epoch
         for row in rows[:-1] if halfway else rows:
             journal.add_epoch(row)
@@ -127,11 +125,10 @@ class Directories:
         return positions
 
     def _write_checkpoints(self, run: Run, done: Finished, positions: dict[str, Any]) -> None:
-        last = last_checkpoint(self._stack, done, positions)
-        _save(last, run.checkpoint_path(LAST))
-        best = last["callbacks"]["Checkpoint"]["best"]
-        if best is not None:
-            _save(best, run.checkpoint_path(BEST))
+        validates = bool(self._stack.evaluator.names("val"))
+        _save(last_checkpoint(done, positions, validates), run.checkpoint_path(LAST))
+        if done.best is not None:
+            _save(best_state(done.best), run.checkpoint_path(BEST))
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:

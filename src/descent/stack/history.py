@@ -130,6 +130,7 @@ class Paths:
         self._most = min(points, int(most_mib * 2**20) // size)
         self._places: dict[int, tuple[Mapping[int, int], Tensor]] = {}  # by step: columns, [A, P]
         self._stride = 1
+        self._cache: tuple[Any, list[tuple[Mapping[int, int], np.ndarray, Tensor]]] | None = None
 
     @property
     def kept(self) -> bool:
@@ -149,18 +150,34 @@ class Paths:
 
     def of(self, run: int, last: int, end: Float[Tensor, " P"] | None) -> Trajectory | None:
         """Return a run's path up to a step, with its end where that is known."""
-        rows = {
-            step: theta[columns[run]]
-            for step, (columns, theta) in self._places.items()
-            if step <= last and run in columns
-        }
-        if end is not None:
-            rows.setdefault(last, end)
-        if not rows or not self.kept:
+        if not self.kept:
             return None
-        theta = torch.stack([row.cpu() for row in rows.values()])
+        steps, parts = [], []
+        for columns, kept, theta in self._joined():
+            if run in columns:
+                count = int(np.searchsorted(kept, last, side="right"))
+                steps.append(kept[:count])
+                parts.append(theta[:count, columns[run]])
+        if end is not None and not (steps and len(steps[-1]) and steps[-1][-1] == last):
+            steps.append(np.array([last], dtype=np.int64))
+            parts.append(end.cpu().unsqueeze(0))
+        if not steps:
+            return None
+        theta = torch.cat(parts)
         theta = theta if theta.dtype == torch.float64 else theta.float()
-        return Trajectory(np.array(list(rows), dtype=np.int64), theta.numpy(), self.shapes)
+        return Trajectory(np.concatenate(steps), theta.numpy(), self.shapes)
+
+    def _joined(self) -> list[tuple[Mapping[int, int], np.ndarray, Tensor]]:
+        """Return the places as one tensor [n, A, P] for each set of runs, with their steps."""
+        known = (len(self._places), max(self._places, default=-1))
+        if self._cache is None or self._cache[0] != known:
+            made = []
+            for columns in {id(c): c for c, _ in self._places.values()}.values():
+                own = {s: theta for s, (c, theta) in self._places.items() if c is columns}
+                kept = np.array(list(own), dtype=np.int64)
+                made.append((columns, kept, torch.stack(list(own.values())).cpu()))
+            self._cache = (known, made)
+        return self._cache[1]
 
 
 def place(parameters: Sequence[Float[Tensor, "A ..."]]) -> Float[Tensor, "A P"]:

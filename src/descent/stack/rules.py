@@ -101,21 +101,22 @@ class Rule:
         self._shaped, self._nonzero = {}, {}
 
     def state(self, run: int) -> dict[int, dict[str, Any]]:
-        """Return a run's state as `torch.optim.Optimizer.state_dict` has it."""
+        """Return a run's state as `torch.optim.Optimizer.state_dict` has it, on the CPU."""
         if not self.steps:
             return {}
         made: dict[int, dict[str, Any]] = {}
         for i in range(len(self.parameters)):
             own = self._state_of(run)
             made[i] = own | {
-                name: states[i][run].clone()
+                name: states[i][run].cpu().clone()
                 for name, states in self._state.items()
                 if self._has(name, run)
             }
         return {i: own for i, own in made.items() if own}
 
     def _state_of(self, run: int) -> dict[str, Any]:
-        return {"step": torch.tensor(float(self.steps))}
+        # torch counts in its default type, which Lightning sets to that of the parameters
+        return {"step": torch.tensor(float(self.steps), dtype=self.parameters[0].dtype)}
 
     def _has(self, name: str, run: int) -> bool:
         """Whether torch keeps this state for a run."""
@@ -176,6 +177,10 @@ class Adagrad(Rule):
         lr = lr / (1 + (self.steps - 1) * self._get("lr_decay", p))
         total = self._kept("sum", i).addcmul_(g, g)
         p.addcdiv_(g * lr, total.sqrt().add_(self._get("eps", p)), value=-1)
+
+    def _state_of(self, run: int) -> dict[str, Any]:
+        # made before Lightning sets the default type, unlike the counters of the others
+        return {"step": torch.tensor(float(self.steps), dtype=torch.float32)}
 
 
 class RMSprop(Rule):

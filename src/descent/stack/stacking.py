@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,6 @@ from torch.func import functional_call, vmap
 from descent.models.linear import Linear
 from descent.models.mlp import ACTIVATIONS, MLP
 from descent.shapes import Float, Int
-
-Forward = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 
 class StackedModel:
@@ -23,17 +21,13 @@ class StackedModel:
 
     Args:
         models: of one class and shape; their weights are copied.
-
-    Raises:
-        ValueError: they have different parameters.
+        device: where to.
     """
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        shapes = [{n: tuple(p.shape) for n, p in _tensors(m).items()} for m in models]
-        if any(own != shapes[0] for own in shapes):
-            raise ValueError("the models of a stack have parameters of different shapes")
+    def __init__(self, models: Sequence[nn.Module], device: torch.device | str = "cpu") -> None:
         first = models[0]
-        columns = {n: torch.stack([_tensors(m)[n] for m in models]) for n in shapes[0]}
+        each = [_tensors(m) for m in models]
+        columns = {n: torch.stack([own[n] for own in each]).to(device) for n in each[0]}
         trained = {n for n, p in first.named_parameters() if p.requires_grad}
         self.parameters = {n: t.requires_grad_() for n, t in columns.items() if n in trained}
         self.constants = {n: t for n, t in columns.items() if n not in trained}
@@ -44,6 +38,10 @@ class StackedModel:
         self.skeleton = first
         self._modules = dict(first.named_modules())
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters and constants, [R, ...] by name."""
+        return {**self.parameters, **self.constants}
+
     @property
     def runs(self) -> int:
         """R."""
@@ -53,30 +51,30 @@ class StackedModel:
         self,
         x: Float[Tensor, "S B F"],
         masks: dict[str, Float[Tensor, "R B H"]] | None = None,
-        parameters: dict[str, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> Float[Tensor, "R B C"]:
         """Return the outputs.
 
         Args:
             x: a batch for each of S equally many neighbouring runs; S = 1 for one shared by all.
             masks: what each dropout layer multiplies by, while training.
-            parameters: instead of the model's own.
+            weights: of every tensor, instead of the model's own.
         """
-        own = self.parameters if parameters is None else parameters
+        own = self.tensors() if weights is None else weights
         if self._layers is not None:
             return self._through_layers(own, x, masks or {})
         return self._through_vmap(own, x)
 
     def _through_layers(
-        self, own: dict[str, Tensor], x: Tensor, masks: dict[str, Tensor]
+        self, own: Mapping[str, Tensor], x: Tensor, masks: dict[str, Tensor]
     ) -> Tensor:
         assert self._layers is not None
         # units before rows: gradients of the weights then come out as the weights lie
         h, shared = x.transpose(1, 2), True
         for name, layer in self._layers:
             if isinstance(layer, nn.Linear):
-                w = self._find(own, f"{name}.weight")
-                b = self._find(own, f"{name}.bias") if layer.bias is not None else None
+                w = own[f"{name}.weight"]
+                b = own[f"{name}.bias"] if layer.bias is not None else None
                 h = _shared_product(w, h, b) if shared else _product(w, h, b)
                 shared = False
             elif isinstance(layer, nn.Dropout):
@@ -85,17 +83,14 @@ class StackedModel:
                 h = layer(h)
         return h.transpose(1, 2)
 
-    def _find(self, own: dict[str, Tensor], name: str) -> Tensor:
-        return own[name] if name in own else self.constants[name]
-
-    def _through_vmap(self, own: dict[str, Tensor], x: Tensor) -> Tensor:
+    def _through_vmap(self, own: Mapping[str, Tensor], x: Tensor) -> Tensor:
         def one(weights: dict[str, Tensor], rows: Tensor) -> Tensor:
             made: Tensor = functional_call(self.skeleton, weights, (rows,))
             return made
 
         if len(x) == 1:
-            return vmap(one, in_dims=(0, None))({**own, **self.constants}, x[0])
-        return vmap(one)({**own, **self.constants}, repeated(x, self.runs))
+            return vmap(one, in_dims=(0, None))(dict(own), x[0])
+        return vmap(one)(dict(own), repeated(x, len(next(iter(own.values())))))
 
     def train(self, mode: bool) -> None:
         """Tell modules that behave differently in training."""
@@ -110,8 +105,8 @@ class StackedModel:
 
     def state_of(self, run: int) -> dict[str, Tensor]:
         """Return one run's weights as its model's `state_dict` has them, copied."""
-        both = {**self.parameters, **self.constants}
-        return {name: both[name][run].detach().clone() for name in self.names}
+        both = self.tensors()
+        return {name: both[name][run].detach().cpu().clone() for name in self.names}
 
     def dropout_of(self, name: str) -> float:
         """Return the share that a dropout layer drops."""

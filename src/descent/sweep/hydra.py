@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from descent.cli import one_sentence, sentence_for
+from descent.cli import from_here, one_sentence, sentence_for
 from descent.errors import UserError
 from descent.rules import LAUNCHER
 from descent.sweep.composing import Composer, CompositionError
@@ -56,7 +56,7 @@ def launch_jobs(
 
         outcomes = launch(
             composed,
-            _from_here(Path(str(master.hydra.sweep.dir))),
+            from_here(Path(str(master.hydra.sweep.dir))),
             Options(Workers(engine, count, address), stack, on_failure),
         )
     return [
@@ -67,9 +67,3 @@ def launch_jobs(
 
 def _words(error: BaseException | None) -> str:
     return (sentence_for(error) if isinstance(error, Exception) else None) or str(error)
-
-
-def _from_here(path: Path) -> Path:
-    """Return a path as seen from here, where it lies below: shorter to read and to type again."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

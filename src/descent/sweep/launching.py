@@ -17,7 +17,7 @@ from descent.stack.device import choose_device
 from descent.stack.sizing import footprint, stack_size
 from descent.stack.stacking import unstackable
 from descent.sweep.composing import Composed
-from descent.sweep.manifest import write_manifest
+from descent.sweep.manifest import note_jobs
 from descent.sweep.planning import Group, Planned, plan, prepared
 from descent.sweep.progress import Progress
 from descent.sweep.tasks import Outcome, Task, run_task, split_task
@@ -63,11 +63,12 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     with nullcontext() if here or not tasks else connect(options.workers):
         sweep.mkdir(parents=True, exist_ok=True)
         jobs = [*finished, *(job for group in groups for job in group.jobs)]
-        write_manifest(sweep, jobs, outcomes.values())
+        note_jobs(sweep, jobs, outcomes.values())
         for line in [*_resumed(finished, composed), *lines]:
             print(line, flush=True)
         try:
-            with Progress(sweep, tasks, outcomes) as progress:
+            steps = sum(_steps(job) for task in tasks for job in task.jobs)
+            with Progress(sweep, tasks, steps, outcomes) as progress:
                 tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
                 for outcome in _trained(tasks, options.workers, here):
                     outcomes[outcome.number] = outcome
@@ -75,7 +76,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
                     if outcome.status is Status.FAILED and options.on_failure == "stop":
                         break
         finally:
-            write_manifest(sweep, jobs, outcomes.values())
+            note_jobs(sweep, jobs, outcomes.values())
     return [
         outcomes.get(job.number)
         or Outcome(job.number, Status.FAILED, "not begun: an earlier job failed", None, Path())

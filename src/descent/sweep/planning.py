@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from descent.comparison import REPEATS
 from descent.config import check_values
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
@@ -84,7 +85,7 @@ def _planned(job: Composed, sweep: Path) -> Planned:
     config["sweep_dir"] = None
     typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
     # repeats this job alone where a recipe asks for many
-    return Planned(job.number, (*typed, "hydra.mode=RUN"), config, sweep / job.directory)
+    return Planned(job.number, (*typed, REPEATS), config, sweep / job.directory)
 
 
 def prepared(data: Mapping[str, Any]) -> Prepared:

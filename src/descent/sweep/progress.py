@@ -24,13 +24,16 @@ class Progress:
     Args:
         sweep: the multirun's directory, where workers note their steps.
         tasks: what is to be done.
+        steps: run-steps that all of them take, at most.
         before: jobs that are finished already.
     """
 
-    def __init__(self, sweep: Path, tasks: Sequence[Task], before: Mapping[int, Outcome]) -> None:
+    def __init__(
+        self, sweep: Path, tasks: Sequence[Task], steps: int, before: Mapping[int, Outcome]
+    ) -> None:
         self._path = sweep / BOARD
         self._jobs = sum(len(task.jobs) for task in tasks)
-        self._rows = len(tasks)
+        self._rows, self._steps = len(tasks), steps
         self._done = 0
         self._best: float | None = None
         for outcome in before.values():
@@ -86,8 +89,8 @@ class Progress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         steps = float(self._board.sum()) if self._rows else 0.0
         line = f"{self._done:,}/{self._jobs:,} runs, {steps / seconds:,.0f} run-steps/s"
-        if 0 < self._done < self._jobs:
-            line += f", {seconds / self._done * (self._jobs - self._done):,.0f} s left"
+        if 0 < steps < self._steps:
+            line += f", {seconds / steps * (self._steps - steps):,.0f} s left"
         if self._best is not None:
             line += f", best {self._name} {self._best:.4g}"
         return line

@@ -62,13 +62,13 @@ def run_task(task: Task) -> list[Outcome]:
     import torch
 
     torch.set_num_threads(1)
-    tick = _board(task)
     if not task.stacked:
         return [_alone(job) for job in task.jobs]
     done: dict[int, Outcome] = {}
     try:
-        for outcome in _stacked(task.jobs, tick):
-            done[outcome.number] = outcome
+        with _board(task) as tick:
+            for outcome in _stacked(task.jobs, tick):
+                done[outcome.number] = outcome
     except Exception as error:
         # whatever it was, it may be one run's doing: each of the rest gets its own chance
         logging.getLogger(__name__).debug("stack failed: %s", error, exc_info=True)
@@ -158,15 +158,14 @@ def _log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _board(task: Task) -> Callable[[int], None]:
-    """Return what notes run-steps on the board, a few times a second."""
-    if task.board is None:
-        return lambda steps: None
-    path, row = task.board
+@contextmanager
+def _board(task: Task) -> Iterator[Callable[[int], None]]:
+    """Give what notes run-steps on the board, a few times a second and at the end."""
+    path, row = task.board or (None, 0)
     try:
-        board = np.memmap(path, dtype=np.float64, mode="r+")
+        board = np.zeros(1) if path is None else np.memmap(path, dtype=np.float64, mode="r+")
     except (OSError, ValueError):  # a worker on another machine
-        return lambda steps: None
+        board, row = np.zeros(1), 0
     total, noted = 0.0, 0.0
 
     def tick(steps: int) -> None:
@@ -175,4 +174,7 @@ def _board(task: Task) -> Callable[[int], None]:
         if time.monotonic() - noted >= TICK_SECONDS:
             board[row], noted = total, time.monotonic()
 
-    return tick
+    try:
+        yield tick
+    finally:
+        board[row] = total

@@ -1,0 +1,256 @@
+"""What the terminal says of a multirun: its runs, the best setting, and what went wrong."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descent.comparison import RESULTS
+from descent.endings import Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Row = Mapping[str, Any]
+
+# Columns of results.csv that the terminal shows, where any run has them, with their headings.
+SHOWN = {
+    "status": "status",
+    "step": "steps",
+    "samples": "samples",
+    "seconds": "seconds",
+    "train/full_loss": "full loss",
+    "val/loss": "val loss",
+    "best/val/loss": "best val loss",
+    "val/accuracy": "val accuracy",
+    "val/r2": "val R²",
+}
+WIDE = 160  # characters, where no terminal sets a limit
+MOST_WEIGHTS = 3  # parameters that still fit beside the rest
+MOST_ROWS = 30  # runs that a reader looks at one by one
+MOST_SETTINGS = 10
+MOST_FAILURES = 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in their seed only.
+
+    Args:
+        values: what was swept, without seeds.
+        runs: how many.
+        scores: the metric of those that ended well.
+    """
+
+    values: dict[str, str]
+    runs: int
+    scores: list[float]
+
+    @property
+    def mean(self) -> float:
+        """The mean over seeds; infinitely bad if a run was lost."""
+        return statistics.fmean(self.scores) if len(self.scores) == self.runs else math.nan
+
+    @property
+    def told(self) -> str:
+        """The mean with its spread over seeds."""
+        if not self.scores:
+            return ""
+        mean = statistics.fmean(self.scores)
+        if len(self.scores) < 2:
+            return f"{mean:.4g}"
+        return f"{mean:.4g} ± {statistics.stdev(self.scores):.2g}"
+
+
+def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
+    """Return the settings, best first; those that lost a run, or have no score, come last.
+
+    Args:
+        rows: of `compare`.
+        metric: what was optimized, such as `val/loss`: its best epoch's value, else the last.
+    """
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        values = tuple((k, str(row[k])) for k in swept(rows) if not is_seed(k))
+        groups.setdefault(values, []).append(row)
+    made = [
+        Setting(dict(values), len(own), [s for row in own if (s := score(row, metric)) is not None])
+        for values, own in groups.items()
+    ]
+    sign = 1 if lower_is_better(metric) else -1
+    return sorted(made, key=lambda s: (math.isnan(s.mean), not s.scores, sign * _or_zero(s.mean)))
+
+
+def score(row: Row, metric: str) -> float | None:
+    """Return a run's score; None if it did not end well, or has none."""
+    value = row.get(f"best/{metric}")
+    value = row.get(metric) if value is None else value
+    good = row["status"] == Status.OK and isinstance(value, (int, float))
+    return float(value) if good and value is not None and math.isfinite(value) else None
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric is an error."""
+    return metric.rsplit("/", 1)[-1] not in ("accuracy", "r2")
+
+
+def swept(rows: Sequence[Row]) -> list[str]:
+    """Return the options that differ between the runs."""
+    names = list(rows[0]) if rows else []
+    return names[: names.index("status")] if names else []
+
+
+def is_seed(key: str) -> bool:
+    """Whether an option is only the luck of a run."""
+    return key.rsplit(".", 1)[-1] in ("seed", "split_seed")
+
+
+def at_the_edge(best: Setting, rows: Sequence[Row]) -> list[str]:
+    """Return a warning for each number of the best setting that is the least or largest tried."""
+    told = []
+    for key, value in best.values.items():
+        try:
+            tried = sorted({float(row[key]) for row in rows})
+            at = float(value)
+        except ValueError:
+            continue
+        if len(tried) < 3 or tried[0] < at < tried[-1]:
+            continue
+        word, more = ("largest", "larger") if at == tried[-1] else ("smallest", "smaller")
+        told.append(f"{key}={value} is the {word} value tried: {more} ones may be better")
+    return told
+
+
+def print_summary(sweep: Path, rows: Sequence[Row], metric: str, typed: Sequence[str]) -> None:
+    """Print tables, the best setting, and why runs did not end well.
+
+    Args:
+        sweep: the multirun's directory.
+        rows: of `compare`.
+        metric: what was optimized.
+        typed: overrides that all jobs share, to repeat the best setting by.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    counts = Counter(str(row["status"]) for row in rows)
+    told = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+    if len(rows) <= MOST_ROWS:
+        _print_runs(console, rows)
+    found = settings(rows, metric)
+    if len(rows) > MOST_ROWS:
+        _print_settings(console, found, metric)
+    console.print(f"{len(rows):,} runs: {told}")
+    _print_best(console, found, rows, metric, typed)
+    _print_failures(console, rows)
+    console.print(f"{'runs':<10} {sweep}")
+    console.print(f"{'table':<10} {sweep / RESULTS}")
+    console.print(f"{'pictures':<10} python src/report.py run={sweep}")
+
+
+def _print_runs(console: Console, rows: Sequence[Row]) -> None:
+    from rich.table import Table
+
+    columns = _fitting(_columns(rows), rows, console.width)
+    table = Table()
+    for name, heading in columns.items():
+        numbers = all(isinstance(row[name], (int, float, type(None))) for row in rows)
+        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in columns))
+    console.print(table)
+    left_out = len(_columns(rows)) - len(columns)
+    if left_out:
+        console.print(f"{left_out} more columns are in {RESULTS}.")
+
+
+def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for key in found[0].values:
+        table.add_column(key)
+    for heading in ("runs", "lost", metric):
+        table.add_column(heading, justify="right")
+    for setting in found[:MOST_SETTINGS]:
+        lost = setting.runs - len(setting.scores)
+        table.add_row(*setting.values.values(), str(setting.runs), str(lost or ""), setting.told)
+    console.print(table)
+    if len(found) > MOST_SETTINGS:
+        console.print(f"the best {MOST_SETTINGS} of {len(found):,} settings")
+
+
+def _print_best(
+    console: Console, found: Sequence[Setting], rows: Sequence[Row], metric: str,
+    typed: Sequence[str],
+) -> None:  # fmt: skip
+    best = found[0] if found else None
+    if best is None or math.isnan(best.mean) or len(found) < 2:
+        return
+    values = [f"{key}={value}" for key, value in best.values.items() if value]
+    over = f" over {best.runs} seeds" if best.runs > 1 else ""
+    console.print(f"best: {' '.join(values)}: {metric} {best.told}{over}")
+    console.print(f"{'repeat it':<10} {shlex.join(['python', 'src/train.py', *typed, *values])}")
+    for warning in at_the_edge(best, rows):
+        console.print(f"note: {warning}.")
+
+
+def _print_failures(console: Console, rows: Sequence[Row]) -> None:
+    bad = [row for row in rows if row["status"] != Status.OK]
+    few = len(rows) <= MOST_ROWS
+    told = [row for row in bad if few or row["status"] != Status.DIVERGED]
+    for row in told[:MOST_FAILURES]:
+        reason = f", {row['reason']}" if row["reason"] else ""
+        console.print(f"{Path(row['directory']).name}: {row['status']}{reason}")
+    if len(told) > MOST_FAILURES:
+        console.print(f"and {len(told) - MOST_FAILURES:,} more, in {RESULTS}")
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, str]:
+    """Return heading by column: what was swept, what always counts, and what few rows measured."""
+    names = list(rows[0]) if rows else []
+    weights = [n for n in names[names.index("seconds") + 1 : -1] if "/" not in n] if names else []
+    weights = [n for n in weights if n != "seconds_to_target"]
+    diagnostics = [n for n in names if n.startswith("diagnostics/")]
+    columns = {name: name for name in swept(rows)}
+    columns |= {n: heading for n, heading in SHOWN.items() if any(_known(r.get(n)) for r in rows)}
+    columns |= {n: n.partition("/")[2].replace("_", " ") for n in diagnostics}
+    if len(weights) <= MOST_WEIGHTS:
+        columns |= {name: name for name in weights}
+    return columns
+
+
+def _fitting(columns: Mapping[str, str], rows: Sequence[Row], width: int) -> dict[str, str]:
+    """Return the columns up to the first that the terminal has no room for, three at least."""
+    kept: dict[str, str] = {}
+    used = 1  # the frame
+    for name, heading in columns.items():
+        used += 3 + max(len(heading), *(len(_cell(row[name])) for row in rows))
+        if used > width and len(kept) >= 3:
+            break
+        kept[name] = heading
+    return kept
+
+
+def _known(value: Any) -> bool:
+    return value is not None
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
