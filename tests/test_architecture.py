@@ -26,7 +26,7 @@ FLOORS = [
     ["data"],
     ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming"],
     ["comparison"],
-    ["outcome"],
+    ["outcome", "summary"],
     ["learner", "cli", "job", "report", "stack"],
     ["callbacks", "device"],
     ["assembly"],
@@ -37,7 +37,10 @@ SAME_FLOOR = {("scores", "losses")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
-    "hydra": ["train", "eval", "report", "descent.cli", "descent.config", "descent.job"],
+    "hydra": [
+        "train", "eval", "report", "descent.cli", "descent.config", "descent.job",
+        "descent.sweep.composing", "descent.sweep.hydra", "hydra_plugins",
+    ],
     "lightning": [
         "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
         "descent.recording.logger", "descent.device", "descent.assembly", "descent.training",
@@ -54,6 +57,9 @@ ONLY_INSIDE_FUNCTIONS = (
     "filelock",
     "tensorboard",
     "jinja2",
+    "joblib",
+    "distributed",
+    "ray",
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "descent.cli", "descent.config", "descent.rules", "descent.errors",

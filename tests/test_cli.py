@@ -91,7 +91,9 @@ def test_a_mistyped_option_gets_one_sentence(typed: str, sentence: str, refused:
 def test_a_mistake_in_a_sweep_gets_one_sentence(type_command: Make) -> None:
     done = type_command("train", "-m", "optimizer.lr=0,1")
     assert done.returncode == 2
-    assert done.stderr == "error: optimizer.lr=0 does not fit: it must be a number above 0.\n"
+    assert done.stderr == (
+        "error: Job 0 (optimizer.lr=0): optimizer.lr=0 does not fit: it must be a number above 0.\n"
+    )
 
 
 def test_every_alias_leads_to_an_option_that_exists() -> None:

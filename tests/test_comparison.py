@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from descent.comparison import compare, job_directories, print_comparison, write_comparison
+from descent.comparison import compare, job_directories, write_comparison, write_jobs
+from descent.summary import at_the_edge, print_summary, settings
 
 
 def job(sweep: Path, number: int, overrides: list[str], **result: Any) -> None:
@@ -66,9 +67,9 @@ def test_the_table_on_disk_reads_back(sweep: Path) -> None:
 def test_the_terminal_shows_the_swept_keys_and_each_failure(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_comparison(sweep, compare(sweep))
+    print_summary(sweep, compare(sweep), "val/loss", ["data=line"], ["optimizer.lr=0.1,0.2,9"])
     shown = capsys.readouterr().out
-    assert "3 runs" in shown
+    assert "3 runs: 2 ok, 1 diverged" in shown
     assert "optimizer.lr" in shown
     assert "2: diverged, step loss is nan at step 3" in shown
     assert f"python src/report.py run={sweep}" in shown
@@ -77,3 +78,75 @@ def test_the_terminal_shows_the_swept_keys_and_each_failure(
 def test_a_sweep_of_refused_jobs_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     assert compare(tmp_path) == []
+
+
+# ---- many runs
+
+
+def grid(sweep: Path) -> list[dict[str, Any]]:
+    """Four learning rates and three seeds; the third is best, the last loses a run."""
+    number = 0
+    for lr, losses in ((0.01, (5, 6, 7)), (0.1, (2, 3, 4)), (1, (1, 2, 3)), (10, (0.1, 0.1, None))):
+        for seed, loss in enumerate(losses):
+            lost = {"status": "diverged", "reason": "step loss is nan at step 3", "metrics": {}}
+            ended = {"metrics": {"val/loss": float(loss)}} if loss is not None else lost
+            job(sweep, number, [f"optimizer.lr={lr}", f"seed={seed}"], **ended)
+            number += 1
+    return compare(sweep)
+
+
+def test_settings_are_averaged_over_seeds_and_lost_runs_never_win(tmp_path: Path) -> None:
+    found = settings(grid(tmp_path), "val/loss")
+    assert [s.values["optimizer.lr"] for s in found] == ["1", "0.1", "0.01", "10"]
+    assert found[0].mean == 2.0
+    assert found[0].told == "2 ± 1"  # the standard deviation of 1, 2, 3
+    assert (found[-1].runs, len(found[-1].scores)) == (3, 2)
+
+
+def test_the_other_way_round_where_more_is_better(tmp_path: Path) -> None:
+    rows = [{**row, "val/r2": row["val/loss"]} for row in grid(tmp_path)]
+    assert settings(rows, "val/r2")[0].values["optimizer.lr"] == "0.01"
+
+
+def test_the_edge_of_the_grid_is_told(tmp_path: Path) -> None:
+    rows = grid(tmp_path)
+    best = settings(rows, "val/loss")
+    assert at_the_edge(best[0], rows) == []
+    assert at_the_edge(best[2], rows) == [
+        "optimizer.lr=0.01 is the smallest value tried: smaller ones may be better"
+    ]
+    assert at_the_edge(best[0], rows[:9]) == [
+        "optimizer.lr=1 is the largest value tried: larger ones may be better"
+    ]
+
+
+def test_many_runs_are_shown_as_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(40):
+        loss = {"metrics": {"val/loss": float(i // 10)}}
+        job(tmp_path, i, [f"optimizer.lr={i // 10 + 1}", f"seed={i % 10}"], **loss)
+    print_summary(tmp_path, compare(tmp_path), "val/loss", ["data=line"], ["seed=range(10)"])
+    shown = capsys.readouterr().out
+    assert len([line for line in shown.splitlines() if line.startswith("│")]) == 4
+    assert "best: optimizer.lr=1: val/loss 0 ± 0 over 10 seeds" in shown
+    assert "python src/train.py -m data=line 'seed=range(10)' optimizer.lr=1" in shown
+    assert "note: optimizer.lr=1 is the smallest value tried" in shown
+
+
+def test_jobs_without_a_result_are_listed_with_their_sentence(tmp_path: Path) -> None:
+    job(tmp_path, 0, ["seed=0"])
+    entry = {"overrides": ["seed=1"], "status": "failed", "reason": "its worker died"}
+    write_jobs(
+        tmp_path,
+        [
+            {"number": 0, "overrides": ["seed=0"], "directory": "0", "status": "ok", "reason": ""},
+            {"number": 1, "directory": "1", **entry},
+            {"number": 2, "directory": "2", "overrides": ["seed=2"], "status": None, "reason": ""},
+        ],
+    )
+    rows = compare(tmp_path)
+    assert [(row["seed"], row["status"]) for row in rows] == [
+        ("0", "ok"), ("1", "failed"), ("2", "not begun"),
+    ]  # fmt: skip
+    assert rows[1]["reason"] == "its worker died"

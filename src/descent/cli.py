@@ -73,7 +73,8 @@ def _fail(sentence: str) -> None:
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         if not any(typed.startswith("resume=") for typed in hydra.overrides.task):
-            discard(Path(hydra.runtime.output_dir))
+            if not OmegaConf.is_missing(hydra.runtime, "output_dir"):
+                discard(Path(hydra.runtime.output_dir))
             if hydra.mode == RunMode.MULTIRUN:
                 discard(Path(hydra.sweep.dir))
     print(f"error: {sentence}", file=sys.stderr)

@@ -127,14 +127,17 @@ def at_the_edge(best: Setting, rows: Sequence[Row]) -> list[str]:
     return told
 
 
-def print_summary(sweep: Path, rows: Sequence[Row], metric: str, typed: Sequence[str]) -> None:
+def print_summary(
+    sweep: Path, rows: Sequence[Row], metric: str, shared: Sequence[str], several: Sequence[str]
+) -> None:
     """Print tables, the best setting, and why runs did not end well.
 
     Args:
         sweep: the multirun's directory.
         rows: of `compare`.
         metric: what was optimized.
-        typed: overrides that all jobs share, to repeat the best setting by.
+        shared: overrides of all jobs, to repeat the best setting by.
+        several: overrides that gave several values.
     """
     from rich.console import Console
 
@@ -149,7 +152,8 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str, typed: Sequence
     if len(rows) > MOST_ROWS:
         _print_settings(console, found, metric)
     console.print(f"{len(rows):,} runs: {told}")
-    _print_best(console, found, rows, metric, typed)
+    seeds = [word for word in several if is_seed(word.split("=", 1)[0])]
+    _print_best(console, found, rows, metric, [*(["-m"] if seeds else []), *shared, *seeds])
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
@@ -178,7 +182,7 @@ def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> 
     table = Table()
     for key in found[0].values:
         table.add_column(key)
-    for heading in ("runs", "lost", metric):
+    for heading in ("runs", "not ok", metric):
         table.add_column(heading, justify="right")
     for setting in found[:MOST_SETTINGS]:
         lost = setting.runs - len(setting.scores)

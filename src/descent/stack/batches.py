@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from descent.data.augment import Augment
+from descent.data.prepare import Prepared
 from descent.data.windows import Windows
 from descent.shapes import Shaped
 
@@ -57,3 +60,31 @@ class StackedWindows:
                 copies = self._copies.to(x.device)
                 x, y = x.index_select(0, copies), y.index_select(0, copies)
             yield x, y
+
+
+def stacked_windows(
+    configs: Sequence[Mapping[str, Any]], prepared: Prepared, train: tuple[Tensor, Tensor]
+) -> StackedWindows:
+    """Return the windows of runs that differ in nothing about their data but the seed.
+
+    Args:
+        configs: of each run.
+        prepared: the data.
+        train: features and targets of the training rows.
+    """
+    options, image = configs[0]["data"], prepared.arrays.image
+    change = None
+    if image is not None and any(options["augment"].values()):
+        change = Augment(image, prepared.scaler, **options["augment"])
+    full = configs[0]["callbacks"].get("full_loss")
+
+    def make(seed: int) -> Windows:
+        return Windows(
+            *train, batch_size=prepared.batch_size, order=options["order"],
+            drop_last=options["drop_last"], steps=options["window"], seed=seed,
+            cut=full["every_n_steps"] if full else None, augment=change,
+        )  # fmt: skip
+
+    whole = prepared.batch_size >= len(train[0]) and options["order"] == "shuffle"
+    same = (whole or options["order"] == "sequential") and change is None
+    return StackedWindows(make, [config["seed"] for config in configs], shared=same)

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from descent.blueprint import build_models
 from descent.clock import Clock
-from descent.data.augment import Augment
 from descent.data.prepare import Description, Prepared
 from descent.data.tensors import DTYPES, split_tensors
-from descent.data.windows import Windows
 from descent.endings import Ending, Reason
 from descent.recording.axes import FULL_LOSS, GRAD_NORM, LR, RUNNING_LOSS
 from descent.shapes import Float
-from descent.stack.batches import StackedWindows
+from descent.stack.batches import stacked_windows
 from descent.stack.bests import Bests
 from descent.stack.evaluating import Evaluator
 from descent.stack.finished import Best, Finished
@@ -64,7 +62,7 @@ class Stack:
         self.tracks = Tracks(configs, self.data)
         self._noise = Noise([config["seed"] for config in configs], self.model)
         self._full = self._callbacks.get("full_loss")
-        self.windows = self._windows_of(prepared, tensors["train"])
+        self.windows = stacked_windows(configs, prepared, tensors["train"])
         self._objective = Objective(self.data.task, self.model, configs, parameters[0].detach())
         self.evaluator = Evaluator(self.model, self._objective, self.data, tensors)
         self._judge = Judge(configs)
@@ -79,24 +77,6 @@ class Stack:
         self._columns = {run: i for i, run in enumerate(self._slots)}
         self._live = set(self._slots)
         self._clock, self._lap, self._share = Clock(), 0.0, 0.0
-
-    def _windows_of(self, prepared: Prepared, train: tuple[Tensor, Tensor]) -> StackedWindows:
-        options, image = self.configs[0]["data"], prepared.arrays.image
-        change = None
-        if image is not None and any(options["augment"].values()):
-            change = Augment(image, prepared.scaler, **options["augment"])
-        every = self._full["every_n_steps"] if self._full else None
-
-        def make(seed: int) -> Windows:
-            return Windows(
-                *train, batch_size=prepared.batch_size, order=options["order"],
-                drop_last=options["drop_last"], steps=options["window"], seed=seed, cut=every,
-                augment=change,
-            )  # fmt: skip
-
-        whole = prepared.batch_size >= len(train[0]) and options["order"] == "shuffle"
-        same = (whole or options["order"] == "sequential") and change is None
-        return StackedWindows(make, [config["seed"] for config in self.configs], shared=same)
 
     # ---- the loop
 
@@ -160,7 +140,7 @@ class Stack:
                 norms[step] = norm
             self._paths.watch(step, self._columns, parameters)
             if per_step:
-                self.tracks.step("step", runs)
+                self.tracks.end_step(runs)
                 lr = self._rates()
         found = torch.stack(losses).cpu().numpy()
         now, began = self._clock.seconds, self._lap
@@ -246,7 +226,7 @@ class Stack:
                 del measured[run]
                 yield self._finished(run, grew, epoch, in_epoch)
         if not in_epoch:
-            self._step_schedules(measured)
+            self.tracks.end_epoch(measured)
         for run, values in measured.items():
             early = self._judge.early(run, values, epoch)
             ending = endings.get(run) or early or self._judge.out_of_time(step, epoch + 1)
@@ -298,14 +278,6 @@ class Stack:
         place = {"epoch": epoch, "step": self._history.steps, "samples": self._history.samples}
         row = {**place, "seconds": self._share, **measured, **extra, "time": time.time()}
         self._history.epochs[run].append(row)
-
-    def _step_schedules(self, measured: Measured) -> None:
-        self.tracks.step("epoch", list(measured))
-        for run, values in measured.items():
-            track = self.tracks[run]
-            value = values.get(track.monitor or "")
-            if track.watches and value is not None:
-                track.step(float(np.float32(value)))  # as Lightning keeps logged metrics
 
     def _tested(self, runs: list[int]) -> Measured:
         """Return the test metrics of some runs: by the weights of their best epochs, if any."""

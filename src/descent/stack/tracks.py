@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -95,8 +96,19 @@ class Tracks:
         """Whether any of these runs has an lr that changes by step."""
         return any(self[run].interval == "step" for run in runs)
 
-    def step(self, interval: str, runs: Sequence[int]) -> None:
-        """Take the schedules of some runs on that count in steps, or in epochs."""
+    def end_step(self, runs: Sequence[int]) -> None:
+        """Take the schedules of some runs on that count in steps."""
+        self._go_on("step", runs)
+
+    def end_epoch(self, measured: Mapping[int, Mapping[str, float]]) -> None:
+        """Take the schedules of runs on that count in epochs, or watch one of their metrics."""
+        self._go_on("epoch", list(measured))
+        for run, values in measured.items():
+            value = values.get(self[run].monitor or "")
+            if self[run].watches and value is not None:
+                self[run].step(float(np.float32(value)))  # as Lightning keeps logged metrics
+
+    def _go_on(self, interval: str, runs: Sequence[int]) -> None:
         for at in dict.fromkeys(self.of[run] for run in runs):
             if self._tracks[at].interval == interval and not self._tracks[at].watches:
                 self._tracks[at].step()
