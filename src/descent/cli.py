@@ -11,7 +11,7 @@ import copy
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,25 @@ OmegaConf.register_new_resolver(
 )
 
 
+def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> float:
+    """Return an lr for a batch size, from the one that suits the reference batch.
+
+    Raises:
+        UserError: the batch is `full`, which is no number to scale by.
+    """
+    if scaling == "none":
+        return base
+    if not isinstance(batch, int):
+        raise UserError(
+            f"lr_scaling={scaling} needs a number for data.batch_size, not {batch}; give one, or "
+            "lr_scaling=none."
+        )
+    return base * (batch / reference) ** (0.5 if scaling == "sqrt" else 1.0)
+
+
+OmegaConf.register_new_resolver("descent.scaled_lr", scaled_lr, replace=True)
+
+
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Turn a user's mistake into one sentence on stderr and exit code 2.
@@ -72,17 +91,22 @@ def one_sentence() -> Iterator[None]:
 def _fail(sentence: str) -> None:
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
-        if not any(typed.startswith("resume=") for typed in hydra.overrides.task):
-            if not OmegaConf.is_missing(hydra.runtime, "output_dir"):
-                discard(Path(hydra.runtime.output_dir))
-            if hydra.mode == RunMode.MULTIRUN:
-                discard(Path(hydra.sweep.dir))
+        resumes = any(typed.startswith("resume=") for typed in hydra.overrides.task)
+        if not resumes and not OmegaConf.is_missing(hydra.runtime, "output_dir"):
+            discard(Path(hydra.runtime.output_dir))
+        if hydra.mode == RunMode.MULTIRUN:
+            discard(Path(hydra.sweep.dir))
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
-def sentence_for(error: Exception) -> str | None:
-    """Return Hydra's complaint in one sentence; None for what is no user's mistake."""
+def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | None:
+    """Return Hydra's complaint in one sentence; None for what is no user's mistake.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        typed: the overrides that led to it; None for those of the command line.
+    """
     text = str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
@@ -95,7 +119,7 @@ def sentence_for(error: Exception) -> str | None:
         return " ".join(text.split())
     key = re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text)
     if key:
-        return _unknown(key.group(1).split("@")[0], text)
+        return _unknown(key.group(1).split("@")[0], text, typed)
     if (
         "mismatched input" in text
         or "LexerNoViableAlt" in type(error).__name__
@@ -106,29 +130,30 @@ def sentence_for(error: Exception) -> str | None:
         return f"An override cannot be read: {text.splitlines()[0].rstrip('.')}{hint}."
     if isinstance(error, HydraException) and type(error).__name__ == "ConfigCompositionException":
         return " ".join(text.split()[:60])
+    ours = text.partition("UserError raised while resolving interpolation: ")[2]
+    if isinstance(error, OmegaConfBaseException) and ours:
+        return ours.splitlines()[0]
     if isinstance(error, OmegaConfBaseException):
         return f"The config does not fit together: {text.splitlines()[0].rstrip('.')}."
     return None
 
 
-def _unknown(key: str, text: str) -> str:
+def _unknown(key: str, text: str, typed: Sequence[str] | None) -> str:
     if "already at" in text:
         return f"{key} exists already; leave out the '+'."
-    known = known_keys()
+    known = known_keys(sys.argv[1:] if typed is None else typed)
     hint = f"; did you mean '{ALIASES[key]}'?" if key in ALIASES else did_you_mean(key, known)
     advice = hint or f". To add a new option on purpose, write +{key}=..."
     return f"There is no option '{key}'{advice}"
 
 
-def known_keys() -> list[str]:
-    """Return every option and group of the command's default config, for suggestions."""
+def known_keys(typed: Sequence[str]) -> list[str]:
+    """Return every option and group of the command's config, with the choices that were typed."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     conf = Path(__file__).parents[2] / "conf"
-    chosen = [
-        a for a in sys.argv[1:] if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()
-    ]
+    chosen = [a for a in typed if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     for overrides in (chosen, []):
         try:
@@ -166,6 +191,8 @@ class FrontDoor(Callback):
             return
         write_comparison(sweep, rows)
         typed = [word for word in config.hydra.overrides.task if not word.startswith("sweep_dir=")]
+        if "GridSweeper" not in config.hydra.sweeper._target_:  # would search again
+            typed = [word for word in typed if not word.startswith("sweep=")]
         swept = [word for word in typed if _is_sweep(word)]
         shared = [word for word in typed if word not in swept]
         print_summary(sweep, rows, str(config.optimized_metric), shared, swept)

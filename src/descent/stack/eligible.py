@@ -14,7 +14,8 @@ Config = Mapping[str, Any]
 
 # Numbers, and whole choices, in which the runs of a stack may differ.
 FREE = ("seed", "name", "optimized_metric", "scheduler", "penalty", "clip", "landscape", "tuned",
-        "paths", "picture", "sweep_dir", "resume", "trust")  # fmt: skip
+        "paths", "picture", "sweep_dir", "resume", "trust",
+        "base_lr", "lr_scaling", "reference_batch")  # fmt: skip
 FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}
 
 PLAIN_TRAINER = {

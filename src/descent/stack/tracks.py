@@ -82,11 +82,6 @@ class Tracks:
         """Return the track of a run."""
         return self._tracks[self.of[run]]
 
-    @property
-    def monitors(self) -> set[str]:
-        """The metrics that schedules watch."""
-        return {track.monitor for track in self._tracks if track.watches and track.monitor}
-
     def rates(self, runs: Sequence[int]) -> list[float]:
         """Return the present lr of some runs."""
         lrs = [track.lr for track in self._tracks]

@@ -51,6 +51,7 @@ class CompositionError(Exception):
 
     def __init__(self, number: int, overrides: Sequence[str]) -> None:
         super().__init__(f"job {number} ({' '.join(overrides)})")
+        self.overrides = tuple(overrides)
 
 
 @dataclass

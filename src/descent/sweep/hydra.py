@@ -36,6 +36,7 @@ def launch_jobs(
         The overrides, the config and the metric of each; NaN where there is none.
     """
     engine, count, address, stack, on_failure = options
+    HydraConfig.instance().set_config(master)  # whoever clears up asks it for the directory
     with one_sentence():
         given = {"workers": count, "stack": stack, "on_failure": on_failure}
         for name, value in given.items():
@@ -44,11 +45,11 @@ def launch_jobs(
                 raise UserError(
                     f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
                 )
-        HydraConfig.instance().set_config(master)
         try:
             composed = list(Composer(loader, master).compose(jobs, first))
         except CompositionError as error:
-            raise UserError(f"In {error}: {_words(error.__cause__)}") from error
+            words = _words(error.__cause__, error.overrides)
+            raise UserError(f"In {error}: {words}") from error
         finally:
             HydraConfig.instance().set_config(master)
         from descent.sweep.launching import Options, launch
@@ -65,5 +66,5 @@ def launch_jobs(
     ]
 
 
-def _words(error: BaseException | None) -> str:
-    return (sentence_for(error) if isinstance(error, Exception) else None) or str(error)
+def _words(error: BaseException | None, typed: Sequence[str]) -> str:
+    return (sentence_for(error, typed) if isinstance(error, Exception) else None) or str(error)

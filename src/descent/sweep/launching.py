@@ -57,7 +57,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     groups, finished = plan(composed, sweep)
     groups = [part for group in groups for part in _checked(group)]
     tasks, lines = _tasks(groups, options)
-    here = len(tasks) == 1 or _seconds(tasks) < WORKER_START
+    here = len(tasks) == 1 or (options.workers.count is None and _seconds(tasks) < WORKER_START)
     here = here and options.workers.engine == "loky"
     outcomes = {job.number: _finished(job) for job in finished}
     with nullcontext() if here or not tasks else connect(options.workers):
@@ -112,8 +112,12 @@ def _checked(group: Group) -> Iterable[Group]:
         except UserError as error:
             raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
     if group.alone is None:
-        model = build_model(first, data)
-        why = unstackable(model)
+        try:
+            why = unstackable(build_model(first, data))
+        except UserError:
+            raise
+        except Exception as error:  # of the user's own code; it is for that job to fail
+            why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
         if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:
             why = "it is one long run"
         group = Group(group.jobs, why)

@@ -1,5 +1,6 @@
-"""`hydra/launcher=stack`: the jobs of a multirun trained together. Imports little: Hydra always
-loads it, whatever is typed."""
+"""`hydra/launcher=stack`: the jobs of a multirun trained together.
+
+Imports little, since Hydra loads it whatever is typed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class StackLauncherConf:
 
     Args:
         engine: `loky` (this machine), `dask` or `ray`.
-        workers: processes on this machine; null = one per core.
+        workers: processes on this machine; null = one per core, or none where they would not pay.
         address: of a dask scheduler or a ray head; null = a cluster on this machine.
         stack: runs to a stack, or `auto`.
         on_failure: `continue` with the other jobs, or `stop`.
