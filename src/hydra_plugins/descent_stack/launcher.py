@@ -1,6 +1,7 @@
 """`hydra/launcher=stack`: the jobs of a multirun trained together.
 
 Imports little, since Hydra loads it whatever is typed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
