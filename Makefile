@@ -27,7 +27,12 @@ train: $(READY) ## train the default model on digits: make train ARGS="optimizer
 test: $(READY) ## the fast tests, on all cores
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-test-slow: $(READY) ## the heavier tests
+# with the extras that the fast tests do without: clusters, Optuna
+$(VENV)/.ready-extras: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna]'
+	touch $@
+
+test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
 	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
 
 lint: $(READY) ## ruff and mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ CONF = Path(__file__).parents[1] / "conf"
 PRIMARY = ("train", "eval", "report")
 # Part of every other file of its group, no choice of its own.
 PARTS = {"data/base"}
+NEED_EXTRAS = {"sweep/optuna"}  # `make test-slow` installs them
 
 
 def choices() -> list[str]:
     """Every `group=option` that lies in conf/, whatever will be added to it."""
     found = sorted(p.relative_to(CONF).with_suffix("") for p in CONF.glob("*/*.yaml"))
-    return [f"{p.parent}={p.stem}" for p in found if str(p) not in PARTS]
+    left_out = PARTS if find_spec("optuna") else PARTS | NEED_EXTRAS
+    return [f"{p.parent}={p.stem}" for p in found if str(p) not in left_out]
 
 
 def primary_for(choice: str) -> str:

@@ -108,6 +108,8 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
         typed: the overrides that led to it; None for those of the command line.
     """
     text = str(error)
+    if "hydra/sweeper/optuna" in text or "hydra/sweeper=optuna" in text:
+        return "sweep=optuna needs an extra: pip install -e '.[optuna]' -c constraints.txt"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         known = sorted(error.options)

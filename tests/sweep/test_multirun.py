@@ -193,6 +193,7 @@ def test_hydras_own_launcher_still_serves(type_command: Type, tmp_path: Path) ->
     assert [row["status"] for row in table(sweep_of(tmp_path))] == ["ok", "ok"]
 
 
+@pytest.mark.slow
 def test_the_sweeper_gets_every_jobs_metric(type_command: Type, tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="the optuna extra is not installed")
     done = type_command(

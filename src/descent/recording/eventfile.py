@@ -64,12 +64,18 @@ def framed(data: Shaped[np.ndarray, "n length"]) -> bytes:
     """Return n records of the same length, ready to append to a file."""
     count, length = data.shape
     out = np.empty((count, length + 16), dtype=np.uint8)
-    head = np.array([[length]], dtype="<u8").view(np.uint8)
-    out[:, :8] = head
-    out[:, 8:12] = masked_crc32c(head).astype("<u4").reshape(1, 1).view(np.uint8)
+    out[:, :12] = _head(length)
     out[:, 12:-4] = data
     out[:, -4:] = masked_crc32c(data).astype("<u4").reshape(-1, 1).view(np.uint8)
     return out.tobytes()
+
+
+@cache
+def _head(length: int) -> UInt[np.ndarray, 12]:
+    """Return a record's first twelve bytes: its length and the length's checksum."""
+    size = np.array([[length]], dtype="<u8").view(np.uint8)
+    checksum = masked_crc32c(size).astype("<u4").reshape(1, 1).view(np.uint8)
+    return np.concatenate([size, checksum], axis=1)[0]
 
 
 def scalar_records(

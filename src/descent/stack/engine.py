@@ -57,7 +57,7 @@ class Stack:
         self.model = StackedModel(build_models(configs, self.data), device)
         parameters = list(self.model.parameters.values())
         self._rule = RULES[configs[0]["optimizer"]["_target_"]](
-            parameters, [_numbers(config["optimizer"]) for config in configs]
+            parameters, [config["optimizer"] for config in configs]
         )
         self.tracks = Tracks(configs, self.data)
         self._noise = Noise([config["seed"] for config in configs], self.model)
@@ -79,6 +79,11 @@ class Stack:
         self._clock, self._lap, self._share = Clock(), 0.0, 0.0
 
     # ---- the loop
+
+    @property
+    def training_seconds(self) -> float:
+        """Spent on steps so far, for all runs together."""
+        return self._clock.seconds
 
     def train(self, tick: Callable[[int], None] = lambda steps: None) -> Iterator[Finished]:
         """Train all runs; yield each when it has ended.
@@ -332,7 +337,3 @@ class Stack:
         self._slots = [self._slots[i] for i in slots]
         self._columns = {run: i for i, run in enumerate(self._slots)}
         self.windows.keep([self.configs[run]["seed"] for run in self._slots])
-
-
-def _numbers(options: Config) -> dict[str, Any]:
-    return {k: v for k, v in options.items() if not k.startswith("_") and k != "lr"}

@@ -23,7 +23,7 @@ class Rule:
 
     Args:
         parameters: [R, ...] each, updated in place.
-        options: of each run, [R]; what is not given has torch's default.
+        options: of each run, as in its config, [R]; what is not given has torch's default.
     """
 
     torch_class: ClassVar[type[torch.optim.Optimizer]]

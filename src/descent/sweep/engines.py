@@ -45,6 +45,9 @@ class Engine(Protocol):
     def room(self) -> int:
         """Return how many tasks may be underway at once."""
 
+    def warm(self, work: Callable[[Any], Any], task: Any) -> None:
+        """Let every worker that this engine starts itself run ``work(task)`` once, first."""
+
     def submit(self, work: Callable[[Any], Any], task: Any) -> Future[Any]:
         """Run ``work(task)`` in a worker."""
 
@@ -80,6 +83,13 @@ class Loky:
     def room(self) -> int:
         """Return the number of processes."""
         return self._count
+
+    def warm(self, work: Callable[[Any], Any], task: Any) -> None:
+        """Start all processes; what they are given next waits until this is done."""
+        for _ in range(self._count):
+            pool = self._start()
+            pool.submit(work, task)
+            self._idle.append(pool)
 
     def submit(self, work: Callable[[Any], Any], task: Any) -> Future[Any]:
         """Run the task in an idle process, or in a new one."""
@@ -175,6 +185,9 @@ class Dask:
         """Return the number of workers: one that waits behind another shares its worker's death."""
         return max(1, len(self._client.nthreads()))
 
+    def warm(self, work: Callable[[Any], Any], task: Any) -> None:
+        """Do nothing: the cluster's workers are as they are."""
+
     def submit(self, work: Callable[[Any], Any], task: Any) -> Future[Any]:
         """Hand the task to the scheduler."""
         future: Future[Any] = self._executor.submit(work, task)
@@ -234,6 +247,9 @@ class Ray:
     def room(self) -> int:
         """Return twice the number of cores: what waits tells an autoscaler to add some."""
         return max(1, 2 * int(self._ray.cluster_resources().get("CPU", 0)))
+
+    def warm(self, work: Callable[[Any], Any], task: Any) -> None:
+        """Do nothing: the cluster's workers are as they are."""
 
     def submit(self, work: Callable[[Any], Any], task: Any) -> Future[Any]:
         """Hand the task to ray's scheduler."""

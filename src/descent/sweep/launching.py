@@ -20,7 +20,7 @@ from descent.sweep.composing import Composed
 from descent.sweep.manifest import note_jobs
 from descent.sweep.planning import Group, Planned, plan, prepared
 from descent.sweep.progress import Progress
-from descent.sweep.tasks import Outcome, Task, run_task, split_task
+from descent.sweep.tasks import Outcome, Task, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 # What things take on one core, in seconds; only to choose between this process and workers.
@@ -55,12 +55,16 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     if not composed:
         raise UserError("The multirun has no jobs; give at least one value for each swept option.")
     groups, finished = plan(composed, sweep)
-    groups = [part for group in groups for part in _checked(group)]
-    tasks, lines = _tasks(groups, options)
-    here = len(tasks) == 1 or (options.workers.count is None and _seconds(tasks) < WORKER_START)
-    here = here and options.workers.engine == "loky"
+    guess = sum(map(_group_seconds, groups))
+    several = options.workers.count is not None or guess > WORKER_START
+    there = options.workers.engine != "loky" or (several and sum(len(g.jobs) for g in groups) > 1)
     outcomes = {job.number: _finished(job) for job in finished}
-    with nullcontext() if here or not tasks else connect(options.workers):
+    with connect(options.workers) if there and groups else nullcontext() as engine:
+        if engine is not None:
+            data = {repr(group.jobs[0].config["data"]): group for group in groups}
+            engine.warm(warm_up, [group.jobs[0].config["data"] for group in data.values()])
+        groups = [part for group in groups for part in _checked(group)]
+        tasks, lines = _tasks(groups, options)
         sweep.mkdir(parents=True, exist_ok=True)
         jobs = [*finished, *(job for group in groups for job in group.jobs)]
         note_jobs(sweep, jobs, outcomes.values())
@@ -70,7 +74,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
             steps = sum(_steps(job) for task in tasks for job in task.jobs)
             with Progress(sweep, tasks, steps, outcomes) as progress:
                 tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
-                for outcome in _trained(tasks, options.workers, here):
+                for outcome in _trained(tasks, options.workers, here=engine is None):
                     outcomes[outcome.number] = outcome
                     progress.note(outcome)
                     if outcome.status is Status.FAILED and options.on_failure == "stop":
@@ -189,10 +193,6 @@ def _task_seconds(task: Task) -> float:
 
 def _group_seconds(group: Group) -> float:
     return _task_seconds(Task(tuple(group.jobs), group.alone is None))
-
-
-def _seconds(tasks: Sequence[Task]) -> float:
-    return sum(map(_task_seconds, tasks))
 
 
 def _finished(job: Planned) -> Outcome:

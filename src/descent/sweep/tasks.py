@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +73,20 @@ def run_task(task: Task) -> list[Outcome]:
         # whatever it was, it may be one run's doing: each of the rest gets its own chance
         logging.getLogger(__name__).debug("stack failed: %s", error, exc_info=True)
     return [done.get(job.number) or _alone(job) for job in task.jobs]
+
+
+def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
+    """Import what stacks need and prepare their data: in a worker, while jobs are being checked."""
+    import polars  # noqa: F401
+    import torch
+    from torch.utils.tensorboard.summary import hparams  # noqa: F401
+
+    import descent.stack.directory  # noqa: F401
+
+    torch.set_num_threads(1)
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch's first one is slow
+    for config in data:
+        prepared(config)
 
 
 def split_task(task: Task) -> list[Task]:

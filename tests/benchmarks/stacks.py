@@ -1,0 +1,124 @@
+"""Stacked multiruns beside the same jobs one after another: here, and in plain Lightning.
+
+Commands are timed whole. A job's price in Hydra's basic launcher, and in plain Lightning, is that
+of some jobs of the same grid, whatever it takes to import libraries left out; the stack's time is
+given whole, and less the time of the same command with one short run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+from contenders import Work, plain_lightning
+from overhead import LINEAR, MLP
+from timing import print_table
+
+from descent.blueprint import build_model
+from descent.data.prepare import Description, prepare
+from descent.stack.engine import Stack
+from descent.stack.sizing import footprint
+
+ROOT = Path(__file__).parents[2]
+SOME = 4  # jobs that stand for all where they are run one after another
+
+
+def grid(low: float, high: float, count: int) -> str:
+    """Learning rates at equal factors."""
+    factor = (high / low) ** (1 / (count - 1))
+    return ",".join(f"{low * factor**i:.4g}" for i in range(count))
+
+
+def command(*typed: str) -> float:
+    """Type a multirun in an empty directory; return its wall seconds."""
+    where = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    line = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *typed, "picture=false"]
+    began = time.perf_counter()
+    subprocess.run(line, cwd=where, check=True, stdout=subprocess.DEVNULL)
+    taken = time.perf_counter() - began
+    shutil.rmtree(where)
+    return taken
+
+
+def call(job: partial) -> float:
+    """Return the seconds of a prepared training."""
+    run = job()
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def compare(name: str, work: Work, lrs: int, seeds: int, rounds: int) -> list[str]:
+    """Return a row of the table: whole grid, its share beyond imports, and both alternatives."""
+    overrides = [*(o for o in work.overrides if not o.startswith("optimizer.lr")), "trainer=cpu",
+                 f"stop.epochs={work.epochs}"]  # fmt: skip
+    whole = [*overrides, f"optimizer.lr={grid(1e-3, 0.1, lrs)}", f"seed=range({seeds})"]
+    fewer = [*overrides, f"optimizer.lr={grid(1e-3, 0.1, SOME)}"]
+    times: dict[str, list[float]] = {key: [] for key in ("stack", "start", "basic", "plain")}
+    for _ in range(rounds):
+        times["stack"].append(command(*whole))
+        times["start"].append(command(*overrides, "stop.epochs=1"))
+        one = command(*overrides, "hydra/launcher=basic", "optimizer.lr=0.01")
+        times["basic"].append((command(*fewer, "hydra/launcher=basic") - one) / (SOME - 1))
+        plain = [call(partial(plain_lightning, work)) for _ in range(SOME)]
+        times["plain"].append(statistics.median(plain))
+    runs = lrs * seeds
+    beyond = [a - b for a, b in zip(times["stack"], times["start"], strict=True)]
+    return [
+        name, f"{runs:,}", f"{statistics.median(times['stack']):.1f} s",
+        f"{statistics.median(beyond) / runs * 1e3:.1f} ms",
+        *(_ratio(times[key], beyond, runs) for key in ("basic", "plain")),
+        *(_ratio(times[key], times["stack"], runs) for key in ("plain",)),
+    ]  # fmt: skip
+
+
+def _ratio(each: list[float], stack: list[float], runs: int) -> str:
+    ratios = [one * runs / all_of_them for one, all_of_them in zip(each, stack, strict=True)]
+    return f"{statistics.median(ratios):.0f}x"
+
+
+def curve(work: Work, sizes: tuple[int, ...], rounds: int = 3) -> list[list[str]]:
+    """Return a row for each stack size: microseconds a run-step, and the memory of a run."""
+    first = work.config(*(f"callbacks.{name}=null" for name in ("full_loss", "path", "checkpoint")))
+    data = prepare(first["data"])
+    one = footprint(first, build_model(first, Description.from_dict(data.describe())), data)
+    rows = []
+    for runs in sizes:
+        lrs = [{**first["optimizer"], "lr": 0.01 * (1 + i / runs)} for i in range(runs)]
+        taken = []
+        for _ in range(rounds):
+            stack = Stack([{**first, "optimizer": lr} for lr in lrs], data, torch.device("cpu"))
+            steps = sum(done.step for done in stack.train())
+            taken.append(stack.training_seconds / steps)
+        spent = f"{statistics.median(taken) * 1e6:.2f} us"
+        rows.append([work.name, f"{runs:,}", spent, f"{one.held / 2**20:.2f} MiB"])
+    return rows
+
+
+def main(rounds: int = 3) -> bool:
+    """Print the tables; return whether the targets are met."""
+    header = ["jobs", "runs", "whole command", "a run beyond imports", "basic launcher takes",
+              "plain Lightning takes", "even counting our imports"]  # fmt: skip
+    mlp = Work("MLP 64-128-128-10, digits, B = 64, momentum", MLP, 20)
+    linear = Work("linear 10-1, diabetes, B = 20, SGD", LINEAR, 20)
+    table = [
+        compare(mlp.name, mlp, 16, 4, rounds),
+        compare(linear.name, linear, 64, 16, rounds),
+    ]
+    print_table("A multirun (target: >= 10x and >= 100x plain Lightning)", header, table)
+    rows = curve(Work(mlp.name, MLP, 3), (1, 4, 8, 16, 64, 256))
+    rows += curve(Work(linear.name, LINEAR, 10), (1, 4, 16, 64, 256, 1024))
+    print_table(
+        "A run-step in a stack, one core (target: MLP at 64 <= 350 us, linear at 1,024 <= 1.5 us)",
+        ["jobs", "stacked", "a run-step", "memory a run, at most"], rows,
+    )  # fmt: skip
+    found = {(row[0], row[1]): float(row[2].split()[0]) for row in rows}
+    met = found[mlp.name, "64"] <= 350 and found[linear.name, "1,024"] <= 1.5
+    return met and float(table[0][5][:-1]) >= 10 and float(table[1][5][:-1]) >= 100

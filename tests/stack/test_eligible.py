@@ -1,0 +1,222 @@
+"""Which runs stack, held against every option that conf/ has."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import descent.cli  # noqa: F401 - registers the resolvers
+from descent.config import flatten, plain
+from descent.stack.eligible import shape, why_alone
+
+CONF = Path(__file__).parents[2] / "conf"
+POINT = ("landscape=rosenbrock", "data=landscape", "model=point")
+EARLY = "callbacks=early_stopping"
+FINITE = "callbacks.early_stopping.check_finite"
+DIVERGENCE = "descent.callbacks.divergence.Divergence"
+EVERY = "trainer.check_val_every_n_epoch"
+
+
+@cache
+def resolved(*typed: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose("train", overrides=list(typed)))
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return a config in which one leaf is another."""
+    made = copy.deepcopy(config)
+    *parents, last = key.split(".")
+    node = made
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    return made
+
+
+def another(value: Any) -> Any:
+    """Return a value that is not this one."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value}x"
+        case list():
+            return [*value, 1]
+    return {"_target_": "another"}
+
+
+# ---- alone, and why
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_every_optimizer_of_ours_stacks(optimizer: str) -> None:
+    assert why_alone(resolved(f"optimizer={optimizer}")) is None
+
+
+@pytest.mark.parametrize("scheduler", choices("scheduler"))
+def test_every_schedule_of_ours_stacks(scheduler: str) -> None:
+    config = resolved(f"scheduler={scheduler}")
+    assert why_alone(config) is None
+    assert why_alone(config | {"callbacks": resolved(EARLY)["callbacks"]}) is None
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        (),
+        ("model=linear", "data=diabetes"),
+        POINT,
+        ("trainer=float64",),
+        ("trainer=cpu",),
+        ("trainer=gpu",),
+        (f"{EVERY}=5", "scheduler=cosine"),
+        ("callbacks=bare", f"+callbacks.divergence._target_={DIVERGENCE}", "logger=none"),
+        ("logger.tensorboard=null",),
+        (EARLY, "callbacks.early_stopping.patience=2", "callbacks.early_stopping.mode=max"),
+        ("optimizer=adam", "+optimizer.amsgrad=true"),
+        ("optimizer=sgd", "+optimizer.foreach=false", "+optimizer.maximize=false"),
+        ("debug=overfit",),
+        ("penalty.l1=0.1", "clip.norm=1", "clip.value=1", "data.drop_last=true"),
+    ],
+)
+def test_ordinary_runs_stack(typed: tuple[str, ...]) -> None:
+    assert why_alone(resolved(*typed)) is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        (["trainer=ddp"], "trainer.devices=2 is Lightning's business"),
+        (["debug=anomaly"], "trainer.detect_anomaly=True is Lightning's business"),
+        (["debug=profiler"], "trainer.profiler=simple is Lightning's business"),
+        (["+trainer.max_time=1"], "trainer.max_time is Lightning's business"),
+        (["logger=csv"], "logger.csv logs run by run"),
+        (["optimizer._target_=torch.optim.NAdam"], "torch.optim.NAdam has no rule for stacks"),
+        (["+optimizer.maximize=true"], "optimizer.maximize is not known to stacks"),
+        (["+optimizer.foo=1"], "optimizer.foo is not known to stacks"),
+        *(
+            ([f"diagnostics={name}"], f"callbacks.{name} works on one run")
+            for name in choices("diagnostics")
+            if name != "all"
+        ),
+        (["diagnostics=all"], "callbacks.noise_scale works on one run"),
+        (["experiment=momentum_listing"], "callbacks.listing works on one run"),
+        (["+callbacks.mine._target_=mine.Own"], "callbacks.mine works on one run"),
+        (["callbacks.recorder=null"], "callbacks.recorder was taken out"),
+        (["~callbacks.recorder"], "callbacks.recorder was taken out"),
+        (["callbacks.divergence=null"], "callbacks.divergence was taken out"),
+        ([EARLY, f"{FINITE}=true"], "callbacks.early_stopping.check_finite needs Lightning"),
+        ([EARLY, f"~{FINITE}"], "callbacks.early_stopping.check_finite needs Lightning"),
+        (
+            [EARLY, "+callbacks.early_stopping.stopping_threshold=1"],
+            "callbacks.early_stopping.stopping_threshold needs Lightning",
+        ),
+        ([EARLY, f"{EVERY}=2"], f"early stopping with {EVERY} needs Lightning"),
+        (
+            ["+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
+             "+callbacks.stop.monitor=val/loss", "+callbacks.stop.check_finite=false"],
+            "early stopping goes by another name than callbacks.early_stopping",
+        ),
+        (["scheduler=plateau", f"{EVERY}=2"], f"a plateau schedule with {EVERY} needs Lightning"),
+    ],
+)  # fmt: skip
+def test_what_trains_alone_says_why(typed: list[str], why: str) -> None:
+    assert why_alone(resolved(*typed)) == why
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("devices", 2), ("devices", [0]), ("accelerator", "mps"), ("strategy", "ddp")),
+        *(("precision", kind) for kind in ("bf16-mixed", "16-mixed", "bf16-true", "16-true")),
+        *(("limit_val_batches", 0), ("limit_val_batches", 0.5), ("limit_val_batches", 2)),
+        *(("deterministic", True), ("deterministic", "warn"), ("detect_anomaly", True)),
+        ("profiler", "simple"),
+    ],
+)
+def test_what_lightning_alone_can_do_trains_alone(key: str, value: Any) -> None:
+    why = why_alone(changed(resolved(), f"trainer.{key}", value))
+    assert why == f"trainer.{key}={value} is Lightning's business"
+
+
+def test_no_option_of_the_trainer_is_passed_over() -> None:
+    told = [key for key, _ in flatten({"trainer": resolved()["trainer"]})]
+    alone = {key: why_alone(changed(resolved(), key, "other")) is not None for key in told}
+    assert [key for key in told if not alone[key]] == ["trainer._target_", "trainer.threads", EVERY]
+
+
+# ---- shapes
+
+# Where runs of a stack may differ; sections with all below them end in a dot.
+MAY_DIFFER = (
+    *("seed", "name", "optimized_metric", "picture", "sweep_dir", "resume", "trust"),
+    *("scheduler.", "penalty.", "clip.", "landscape.", "tuned.", "paths."),
+    *("model.init", "model.start", "stop.loss", "callbacks.full_loss.target", "optimizer.lr"),
+)
+CONFIGS = {
+    "mlp": (EARLY,),
+    "point": (*POINT, "callbacks=early_stopping", "scheduler=plateau"),
+    "recipe": ("model=linear", "data=table", "data.path=a.csv", "data.target=y", "+tuned.a=1"),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_runs_share_a_shape_exactly_where_only_free_numbers_differ(name: str) -> None:
+    config = resolved(*CONFIGS[name], "optimizer=sgd", "~optimizer.weight_decay")
+    for key, value in flatten(config):
+        free = key.startswith(tuple(k for k in MAY_DIFFER if k.endswith("."))) or key in MAY_DIFFER
+        if key != "optimizer._target_":
+            same = shape(changed(config, key, another(value))) == shape(config)
+            assert same == free, key
+
+
+@pytest.mark.parametrize("optimizer", choices("optimizer"))
+def test_numbers_of_an_optimizer_are_free_and_its_switches_are_not(optimizer: str) -> None:
+    config = resolved(f"optimizer={optimizer}")
+    for key, value in flatten({"optimizer": config["optimizer"]}):
+        if key.endswith("_"):
+            continue
+        same = shape(changed(config, key, another(value))) == shape(config)
+        assert same == (not isinstance(value, bool)), key
+
+
+def test_every_pair_of_optimizers_that_torch_tells_apart_has_two_shapes() -> None:
+    shapes: dict[str, set[tuple[str, bool]]] = {}
+    for optimizer in choices("optimizer"):
+        node = resolved(f"optimizer={optimizer}")["optimizer"]
+        kind = (node["_target_"], node.get("nesterov", False))
+        shapes.setdefault(shape(resolved(f"optimizer={optimizer}")), set()).add(kind)
+    assert max(map(len, shapes.values())) == 1
+    assert len(shapes) == len(set().union(*shapes.values()))
+
+
+def test_whole_schedules_are_free() -> None:
+    shapes = {shape(resolved(f"scheduler={name}")) for name in choices("scheduler")}
+    assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("key", ["new", "data.new", "callbacks.new", "trainer.new", "model.new"])
+def test_what_only_one_run_has_tells_them_apart(key: str) -> None:
+    config = resolved()
+    one, other = changed(config, key, {"a": 1}), changed(config, key, {"a": 2})
+    assert len({shape(config), shape(one), shape(other)}) == 3
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    config = resolved()
+    backwards = {k: dict(reversed(v.items())) if isinstance(v, dict) else v
+                 for k, v in reversed(config.items())}  # fmt: skip
+    assert list(backwards) != list(config)
+    assert shape(backwards) == shape(config)
