@@ -57,7 +57,7 @@ def open_job(cfg: DictConfig) -> Job:
         return _continue(Run(cfg.resume), cfg, typed)
     check(cfg)
     config = plain(cfg)
-    for node in (config["data"], config["data"]["source"]):
+    for node in (config["data"], config["data"]["source"] or {}):
         if node.get("path"):  # so that the run can be read from anywhere
             node["path"] = str(Path(node["path"]).resolve())
     if hydra.mode == RunMode.MULTIRUN:

@@ -18,7 +18,6 @@ CONF = Path(__file__).parents[2] / "conf"
 POINT = ("landscape=rosenbrock", "data=landscape", "model=point")
 EARLY = "callbacks=early_stopping"
 FINITE = "callbacks.early_stopping.check_finite"
-DIVERGENCE = "descent.callbacks.divergence.Divergence"
 EVERY = "trainer.check_val_every_n_epoch"
 
 
@@ -82,7 +81,7 @@ def test_every_schedule_of_ours_stacks(scheduler: str) -> None:
         ("trainer=cpu",),
         ("trainer=gpu",),
         (f"{EVERY}=5", "scheduler=cosine"),
-        ("callbacks=bare", f"+callbacks.divergence._target_={DIVERGENCE}", "logger=none"),
+        ("callbacks=default", "callbacks.checkpoint=null", "callbacks.path=null", "logger=none"),
         ("logger.tensorboard=null",),
         (EARLY, "callbacks.early_stopping.patience=2", "callbacks.early_stopping.mode=max"),
         ("optimizer=adam", "+optimizer.amsgrad=true"),

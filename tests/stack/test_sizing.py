@@ -139,7 +139,6 @@ def test_the_number_that_is_advised_is_taken(monkeypatch: pytest.MonkeyPatch) ->
         stack_size(advised + 1, one, CPU)
 
 
-@pytest.mark.xfail(strict=True, reason="'a stack of 1 ...; set hydra.launcher.stack to at most 1'")
 def test_one_run_at_a_time_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, MIB)
     assert stack_size("auto", Footprint(KIB, GIB), CPU) == 1
@@ -194,7 +193,9 @@ def test_wider_models_larger_batches_and_longer_numbers_take_more() -> None:
 def test_a_path_is_held_and_not_touched() -> None:
     typed = ("data=wine", "model.hidden=[32]")
     none, some = taken(*typed, "callbacks.path=null"), taken(*typed, "callbacks.path.most_mib=3")
-    assert some.held - none.held == 3 * MIB
+    assert 2.9 * MIB < some.held - none.held <= 3 * MIB  # whole places
+    small = taken(*typed, "callbacks.path.points=40")
+    assert small.held - none.held == 40 * 4 * (13 * 32 + 32 + 32 * 3 + 3)
     assert some.touched == none.touched
 
 

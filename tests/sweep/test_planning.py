@@ -283,7 +283,6 @@ def test_no_job_goes_where_something_is_finished(
 # ---- what is known to go wrong
 
 
-@pytest.mark.xfail(strict=True, reason="only the directories right below the sweep's are read")
 def test_finished_jobs_are_known_further_below_too(tmp_path: Path) -> None:
     write(job(0, *WINE, at="wine/0"), tmp_path, Status.OK)
     left, finished = planned([job(0, *WINE, at="wine/0")], tmp_path)
@@ -291,21 +290,18 @@ def test_finished_jobs_are_known_further_below_too(tmp_path: Path) -> None:
     assert left == []
 
 
-@pytest.mark.xfail(strict=True, reason="KeyError or AttributeError")
 @pytest.mark.parametrize("bad", ["+callbacks.foo.bar=1", "+logger.foo.bar=1", "data.source=null"])
 def test_a_node_that_makes_nothing_is_refused(bad: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^Job 0 "):
         plan([job(0, *WINE, bad)], tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="of several directories of one config the last is known")
 def test_no_job_goes_where_one_of_several_equal_runs_is_finished(tmp_path: Path) -> None:
     equal = [write(job(n, *WINE), tmp_path, Status.OK) for n in range(2)]
     left, _ = planned([job(0, *WINE, seed=1)], tmp_path)
     assert not {job.directory for job in left} & set(equal)
 
 
-@pytest.mark.xfail(strict=True, reason="of several directories of one config the last is known")
 def test_jobs_that_are_equal_keep_their_own_directories(tmp_path: Path) -> None:
     equal = [write(job(n, *WINE), tmp_path, Status.OK) for n in range(2)]
     _, finished = planned([job(n, *WINE) for n in range(2)], tmp_path)

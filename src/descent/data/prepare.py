@@ -98,6 +98,8 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     Raises:
         UserError: whatever makes the data unusable, in one sentence.
     """
+    if not isinstance(data["source"], Mapping):
+        raise UserError("data.source says nothing of where the rows come from; choose data=...")
     arrays: Arrays = build(data["source"], "data.source")
     check_arrays(arrays)
     _check_augment(data.get("augment") or {}, arrays)

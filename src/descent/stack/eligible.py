@@ -20,7 +20,7 @@ FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}
 
 PLAIN_TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "cuda"), "devices": ("auto", 1), "strategy": ("auto",),
-    "precision": ("32-true", "64-true"), "limit_val_batches": (1.0, 1), "deterministic": (False,),
+    "precision": ("32-true", "64-true"), "limit_val_batches": (1.0,), "deterministic": (False,),
     "detect_anomaly": (False,), "profiler": (None,),
 }  # fmt: skip
 EVENTS = "descent.recording.logger.EventFileLogger"
@@ -31,18 +31,24 @@ CALLBACKS = {
         *("checkpoint.Checkpoint", "progress.Progress", "path.Path"),
     )
 }
+OPTIONS = {
+    "recorder": ("grad_norm_every", "points"), "divergence": ("factor", "checks"),
+    "full_loss": ("every_n_epochs", "every_n_steps"), "path": ("points", "most_mib"),
+    "checkpoint": ("monitor", "mode"), "early_stopping": ("monitor",),
+}  # fmt: skip
 NEEDED = ("recorder", "divergence")  # a stack has no other way to keep figures, or to end a run
 
 
 def why_alone(config: Config) -> str | None:
     """Return why a run of this config trains alone; None if its config lets it stack."""
     for key, value in config["trainer"].items():
-        if key in PLAIN_TRAINER and value not in PLAIN_TRAINER[key]:
+        plain = [v for v in PLAIN_TRAINER.get(key, ()) if v == value and type(v) is type(value)]
+        if key in PLAIN_TRAINER and not plain:
             return f"trainer.{key}={value} is Lightning's business"
         if key not in (*PLAIN_TRAINER, "threads", "check_val_every_n_epoch", "_target_"):
             return f"trainer.{key} is Lightning's business"
     for name, node in (config["logger"] or {}).items():
-        if node and node["_target_"] != EVENTS:
+        if node and node.get("_target_") != EVENTS:
             return f"logger.{name} logs run by run"
     return rules.unstackable(config["optimizer"]) or _callbacks_alone(config)
 
@@ -50,14 +56,18 @@ def why_alone(config: Config) -> str | None:
 def _callbacks_alone(config: Config) -> str | None:
     nodes = {name: node for name, node in (config["callbacks"] or {}).items() if node}
     for name, node in nodes.items():
-        if node["_target_"] == STOPPER:
+        target = node.get("_target_")
+        if target == STOPPER:
             odd = [option for option in node if option not in STOPPER_OPTIONS]
             if odd or node.get("check_finite", True):
                 return f"callbacks.{name}.{odd[0] if odd else 'check_finite'} needs Lightning"
             if config["trainer"].get("check_val_every_n_epoch", 1) != 1:
                 return "early stopping with trainer.check_val_every_n_epoch needs Lightning"
-        elif node["_target_"] not in CALLBACKS:
+        elif target not in CALLBACKS:
             return f"callbacks.{name} works on one run"
+        taken = [option for option in OPTIONS.get(name, ()) if option not in node]
+        if taken:
+            return f"callbacks.{name}.{taken[0]} was taken out"
     lacking = [name for name in NEEDED if name not in nodes]
     if lacking:
         return f"callbacks.{lacking[0]} was taken out"

@@ -217,7 +217,7 @@ class Stack:
         """
         step, measured = self._history.steps, {run: dict[str, float]() for run in runs}
         saved = {run: self._bests.of(run) for run in runs} if in_epoch else {}
-        every = self.configs[0]["trainer"]["check_val_every_n_epoch"]
+        every = self.configs[0]["trainer"].get("check_val_every_n_epoch", 1)
         if self.evaluator.names("val") and (epoch + 1) % every == 0:
             for run, found in zip(self._slots, self.evaluator.metrics("val"), strict=True):
                 if run in measured:

@@ -127,10 +127,15 @@ class Paths:
     ) -> None:
         self.shapes = shapes
         size = item * sum(int(np.prod(shape)) for shape in shapes.values())
-        self._most = min(points, int(most_mib * 2**20) // size)
+        self._size, self._most = size, min(points, int(most_mib * 2**20) // size)
         self._places: dict[int, tuple[Mapping[int, int], Tensor]] = {}  # by step: columns, [A, P]
         self._stride = 1
         self._cache: tuple[Any, list[tuple[Mapping[int, int], np.ndarray, Tensor]]] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of a run's path, at most."""
+        return self._most * self._size if self.kept else 0
 
     @property
     def kept(self) -> bool:

@@ -11,6 +11,8 @@ from descent.data.prepare import Description
 from descent.shapes import Float
 from descent.stack.stacking import repeated
 
+NEAR_ZERO = 1e-4
+
 
 def stacked_loss(
     task: Task, outputs: Float[Tensor, "R B C"], y: Float[Tensor, "S B ..."]
@@ -90,9 +92,16 @@ class StackedScores:
         }
         if len(wanted) > 1:
             spread = (wanted - wanted.mean(dim=0)).square().mean(dim=0)
-            found["r2"] = (1 - square / spread).mean(dim=1)
+            found["r2"] = _r2(square * len(wanted), spread * len(wanted)).mean(dim=1)
         return found
 
     def _unscaled(self, values: Tensor) -> Tensor:
         scaler = self.data.target_scaler
         return values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
+
+
+def _r2(residual: Float[Tensor, "R C"], total: Float[Tensor, " C"]) -> Float[Tensor, "R C"]:
+    """Return R^2 from sums of squares; torchmetrics takes those below 1e-4 for zero."""
+    exact, constant = residual.abs() <= NEAR_ZERO, total.abs() <= NEAR_ZERO
+    found = torch.where(constant, 0.0, 1 - residual / torch.where(constant, 1.0, total))
+    return torch.where(exact, 1.0, found)

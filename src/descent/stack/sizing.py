@@ -14,6 +14,7 @@ from torch import nn
 from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES
 from descent.errors import UserError
+from descent.stack.history import Paths
 
 # Measured on two cores with 1 MiB of L2 each: MLP runs of 0.5 MiB are fastest eight to sixteen at
 # a time (0.165 ms a run-step; 0.195 from 32 on), and runs of a few hundred bytes are cheaper the
@@ -43,7 +44,8 @@ def footprint(config: Mapping[str, Any], model: nn.Module, prepared: Prepared) -
     parameters = sum(p.numel() for p in model.parameters())
     widths = sum(m.out_features for m in model.modules() if isinstance(m, nn.Linear))
     batch = prepared.batch_size * max(1, widths) * item
-    path = (config["callbacks"].get("path") or {}).get("most_mib", 0) * 2**20
+    options = config["callbacks"].get("path") or {"points": 0, "most_mib": 0.0}
+    path = Paths({"all": (parameters,)}, options["points"], options["most_mib"], item).bytes
     return Footprint(
         touched=4 * parameters * item + 3 * batch,
         held=int(COPIES * parameters * item + 3 * batch + path),
@@ -65,7 +67,7 @@ def stack_size(asked: int | str, one: Footprint, device: torch.device, workers: 
     free = memory(device) * USABLE / workers
     fits = int(free // one.held)
     if isinstance(asked, int):
-        if asked > fits:
+        if asked > max(fits, 1):
             raise UserError(
                 f"A stack of {asked:,} runs needs {asked * one.held / 2**30:.1f} GiB, and "
                 f"{free / 2**30:.1f} GiB are there for one worker; set hydra.launcher.stack to at "

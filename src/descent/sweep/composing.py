@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import flatten, plain
+from descent.errors import UserError
 
 BY_NUMBER = "${hydra.job.num}"
 ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option
@@ -95,22 +97,25 @@ class Composer:
         for number, overrides in enumerate(jobs, start=first):
             try:
                 yield self._job(number, tuple(overrides))
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, UserError, ValueError) as error:
                 raise CompositionError(number, overrides) from error
 
     def _job(self, number: int, overrides: tuple[str, ...]) -> Composed:
         parsed = [self._parse(text) for text in overrides]
         values = [o for o in parsed if self._is_value(o)]
         key = tuple(o.key_or_group if self._is_value(o) else o.input_line or "" for o in parsed)
+        if self._tells_job(key):
+            key = (*key, str(number))
         base = self._bases.get(key)
         if base is None:
-            base = self._bases[key] = self._base(overrides, number)
+            base = self._bases[key] = self._base(overrides, number, parsed)
         if base is not self._current:
             HydraConfig.instance().set_config(base.cfg)
             self._current = base
         config = self._resolved(base, values, number, parsed)
         typed = tuple(o.input_line or "" for o in parsed if not o.is_hydra_override())
-        return Composed(number, typed, config, self._directory(base.cfg, number))
+        own = any("hydra.sweep.subdir=" in text for text in key)
+        return Composed(number, typed, config, self._directory(base.cfg, number, own))
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override only sets a value that the config has a place for."""
@@ -119,11 +124,22 @@ class Composer:
             or override.package is not None or override.is_hydra_override()
         )  # fmt: skip
         key = override.key_or_group
-        return plain_change and not key.startswith("paths.") and not self._is_group(key)
+        if not plain_change or key.startswith("paths.") or self._is_group(key):
+            return False
+        # Hydra merges dictionaries and reaches into lists; what tells of the job is each job's own
+        into_list = any(part.isdigit() for part in key.split("."))
+        told = "${hydra" in str(override.input_line)
+        return not (into_list or told or isinstance(override.value(), dict))
 
-    def _base(self, overrides: tuple[str, ...], number: int) -> _Base:
+    def _tells_job(self, key: tuple[str, ...]) -> bool:
+        """Whether something refers to the job's number or name in the form that Hydra caches."""
+        subdir = str(self._master.hydra.sweep._get_node("subdir")._value())
+        own = any(text.startswith("hydra.sweep.subdir=") for text in key)
+        return own or "hydra:job" in subdir or any("hydra:job" in text for text in key)
+
+    def _base(self, overrides: tuple[str, ...], number: int, parsed: Sequence[Override]) -> _Base:
         cfg = self._loader.load_sweep_config(self._master, list(overrides))
-        self._number(cfg, number, ())
+        self._number(cfg, number, parsed)
         HydraConfig.instance().set_config(cfg)
         without = copy.deepcopy(cfg)
         with read_write(without), open_dict(without):
@@ -139,7 +155,8 @@ class Composer:
         self, base: _Base, values: Sequence[Override], number: int, parsed: Sequence[Override]
     ) -> dict[str, Any]:
         cfg = base.cfg
-        self._number(cfg, number, parsed)
+        if not self._by_number:
+            self._number(cfg, number, parsed)
         config = copy.deepcopy(base.unresolved)
         references = dict.fromkeys(base.references)
         for override in values:
@@ -158,7 +175,8 @@ class Composer:
         if not _refers(value):
             return value  # the end of another reference, put there before
         if isinstance(value, str) and ABSOLUTE.fullmatch(value):
-            return self._follow(base, config, value[2:-1])
+            with suppress(KeyError, TypeError):  # OmegaConf then says what is wrong with it
+                return self._follow(base, config, value[2:-1])
         if isinstance(value, str) and CONSTANT in value and name.startswith("paths."):
             if name not in base.constants:
                 base.constants[name] = OmegaConf.select(base.cfg, name)
@@ -171,8 +189,6 @@ class Composer:
         return bool(self._master.hydra.sweep._get_node("subdir")._value() == BY_NUMBER)
 
     def _number(self, cfg: DictConfig, number: int, parsed: Sequence[Override]) -> None:
-        if self._by_number:
-            return
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
             if parsed:
@@ -183,15 +199,15 @@ class Composer:
                     exclude_keys=naming.exclude_keys,
                 )  # fmt: skip
 
-    def _directory(self, cfg: DictConfig, number: int) -> Path:
-        if self._by_number:
+    def _directory(self, cfg: DictConfig, number: int, own: bool) -> Path:
+        if self._by_number and not own:
             return Path(str(number))
         return Path(str(OmegaConf.select(cfg, "hydra.sweep.subdir")))
 
 
 def _refers(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_refers, value))
+    if isinstance(value, (list, dict)):
+        return any(map(_refers, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and "${" in value
 
 
@@ -202,13 +218,18 @@ def _plain(value: Any) -> Any:
 def _get(config: Mapping[str, Any], name: str) -> Any:
     node: Any = config
     for part in name.split("."):
-        node = node[part]
+        node = node[_key(node, part)]
     return node
+
+
+def _key(node: Mapping[Any, Any], part: str) -> Any:
+    """Return a part of a dotted key as the node has it: keys may be numbers."""
+    return int(part) if part not in node and part.isdigit() else part
 
 
 def _put(config: dict[str, Any], name: str, value: Any) -> None:
     *parents, last = name.split(".")
     node = config
     for parent in parents:
-        node = node[parent]
-    node[last] = value
+        node = node[_key(node, parent)]
+    node[_key(node, last)] = value

@@ -76,9 +76,10 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         if config.get("resume") is not None:
             raise UserError("resume= continues one run and cannot be part of a multirun.")
         check_values(config)
-        for node in (config["data"], config["data"]["source"]):
+        for node in (config["data"], config["data"]["source"] or {}):
             if node.get("path"):  # so that the run can be read from anywhere
                 node["path"] = str(Path(node["path"]).resolve())
+        _check_targets(config)
         prepared(config["data"])
     except UserError as error:
         raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
@@ -86,6 +87,16 @@ def _planned(job: Composed, sweep: Path) -> Planned:
     typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
     # repeats this job alone where a recipe asks for many
     return Planned(job.number, (*typed, REPEATS), config, sweep / job.directory)
+
+
+def _check_targets(config: Mapping[str, Any]) -> None:
+    for group in ("callbacks", "logger"):
+        for name, node in (config[group] or {}).items():
+            if node and "_target_" not in node:
+                raise UserError(
+                    f"{group}.{name} has no _target_, so it says of nothing how to be built; "
+                    f"add +{group}.{name}._target_=..., or leave it out."
+                )
 
 
 def prepared(data: Mapping[str, Any]) -> Prepared:
@@ -121,27 +132,28 @@ def _without_finished(jobs: list[Planned], sweep: Path) -> tuple[list[Planned], 
     directories in which nothing is finished.
     """
     there = _finished_configs(sweep)
+    taken = {path for paths in there.values() for path in paths}
     if not there:
         return jobs, []
     finished, rest = [], []
     for job in jobs:
         found = there.get(_identity(config_text(job.config)))
-        if found is None:
-            rest.append(job)
+        if found:
+            at = job.directory if job.directory in found else found[0]
+            found.remove(at)  # each stands for one job, however many are equal
+            finished.append(Planned(job.number, job.overrides, job.config, at))
         else:
-            finished.append(Planned(job.number, job.overrides, job.config, found))
-    taken = {job.directory for job in finished} | set(there.values())
+            rest.append(job)
     return [_moved(job, taken) for job in rest], finished
 
 
-def _finished_configs(sweep: Path) -> dict[str, Path]:
-    found = {}
-    for path in sorted(sweep.glob("*/")) if sweep.is_dir() else []:
-        if not (path / CONFIG).is_file():
-            continue
+def _finished_configs(sweep: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(file.parent for file in sweep.rglob(CONFIG)):
         try:
             if Run(path).result()["status"] in FINAL:
-                found[_identity((path / CONFIG).read_text(encoding="utf-8"))] = path
+                text = (path / CONFIG).read_text(encoding="utf-8")
+                found.setdefault(_identity(text), []).append(path)
         except (UserError, OSError):
             continue
     return found
