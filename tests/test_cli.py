@@ -111,7 +111,7 @@ def test_every_alias_leads_to_an_option_that_exists() -> None:
         ("data.batch_size=2.5", "a whole number of at least 1 or full"),
         ("model.hidden=3", "a list, each item a whole number of at least 1"),
         ("model.hidden=[3,a]", "a list, each item a whole number of at least 1"),
-        ("picture=maybe", "true or false"),
+        ("picture=maybe", "true or false or auto"),
         ("optimizer.lr=-1", "a number above 0"),
         ("optimizer.lr=nan", "a number above 0"),
         ("optimizer.lr=1e400", "a number above 0"),

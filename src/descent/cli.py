@@ -31,6 +31,7 @@ from descent.errors import UserError, did_you_mean
 from descent.runs import Run, discard
 
 EXIT_FAILED = 1  # a multirun in which a job failed
+EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 # Words other tools use, and where the thing lives here.
 ALIASES = {

@@ -104,7 +104,7 @@ RULES: dict[str, Rule] = {
     "penalty.l2": _from_zero(),
     "clip.norm": _positive(None),
     "clip.value": _positive(None),
-    "picture": BOOL,
+    "picture": Rule(bool, words=("auto",)),
     "test": BOOL,
     "optimized_metric": TEXT,
     "base_lr": _positive(),

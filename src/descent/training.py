@@ -18,6 +18,7 @@ from descent.assembly import assemble
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
+from descent.cli import EXIT_INTERRUPTED
 from descent.data.module import DataModule
 from descent.endings import Ending, Reason, RunEnded, Status
 from descent.job import Job
@@ -33,11 +34,9 @@ from descent.outcome import (
 )
 from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
-from descent.runs import LAST, Run
+from descent.runs import LAST
 
 log = logging.getLogger(__name__)
-
-EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 def train(job: Job) -> float | None:
@@ -201,20 +200,14 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     if profile:
         log.info("%s", profile)
     files = {"run": job.run.path}
-    if job.config["picture"] and result["step"]:
-        files["picture"] = _draw(job.run, job.config["name"], result)
+    wanted = job.config["picture"]
+    if (not job.one_of_many if wanted == "auto" else wanted) and result["step"]:
+        from descent.report.curves import draw_run
+
+        files["picture"] = draw_run(job.run.path, result)
     if job.one_of_many:
         shown = " ".join(o for o in job.overrides if not o.startswith(("experiment=", "hydra.")))
         status, reason = result["status"], result["reason"]
         log.info("%s: %s: %s, %s", job.run.path.name, shown, status, reason)
     else:
         print_result(result, files)
-
-
-def _draw(run: Run, name: str, result: Mapping[str, Any]) -> Path:
-    from descent.report.curves import draw_curves
-
-    title = f"{name}: {' '.join(result['overrides']) or 'default config'}"
-    if result["status"] != Status.DIVERGED:
-        return draw_curves(run.path, title)
-    return draw_curves(run.path, title, result["reason"], result["step"])

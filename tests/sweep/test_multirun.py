@@ -150,6 +150,21 @@ def test_a_worker_that_dies_takes_only_its_job_along(tmp_path: Path) -> None:
     assert "its worker process died" in done.stdout
 
 
+def test_an_interrupt_leaves_a_true_table_and_says_how_to_go_on(tmp_path: Path) -> None:
+    typed = ("-m", "data=wine", "model=linear", "stop.epochs=20000", "data.batch_size=8,16")
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *typed]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "group 2" not in process.stdout.readline():
+        pass
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Continue with: python src/train.py -m data=wine" in out
+    assert [row["status"] for row in table(sweep_of(tmp_path))] == ["not begun", "not begun"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(seed: int, tmp_path: Path) -> None:
@@ -177,6 +192,13 @@ def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(seed: int, tmp_pat
     assert [row["status"] for row in table(sweep)] == ["ok"] * 12
     for row in table(sweep):
         assert Run(tmp_path / row["directory"]).checkpoint("last")["descent"]["epochs_done"] == 150
+
+
+def test_a_job_gets_its_picture_where_one_is_asked_for(type_command: Type, tmp_path: Path) -> None:
+    done = type_command("train", "-m", *SMALL[:-1], "seed=0,1", "picture=true,auto")
+    assert done.returncode == 0, done.stderr
+    drawn = [(sweep_of(tmp_path) / str(i) / "curves.png").is_file() for i in range(4)]
+    assert drawn == [True, False, True, False]
 
 
 def test_what_cannot_be_stacked_runs_alone_and_says_why(type_command: Type, tmp_path: Path) -> None:

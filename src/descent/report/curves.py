@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from descent.data.arrays import Task
+from descent.endings import Status
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
 from descent.report.axis import Axis
 from descent.report.picture import Picture
@@ -49,6 +50,14 @@ LINES = (
     ("full", "full loss (all training rows)", FULL, "--", "s"),
     ("val", "validation loss", VALIDATION, "-.", "^"),
 )
+
+
+def draw_run(run_dir: Path, result: Mapping[str, Any]) -> Path:
+    """Draw the losses of a run that has just ended, under what was typed; return the picture."""
+    title = f"{result['name']}: {' '.join(result['overrides']) or 'default config'}"
+    if result["status"] != Status.DIVERGED:
+        return draw_curves(run_dir, title)
+    return draw_curves(run_dir, title, result["reason"], result["step"])
 
 
 def draw_curves(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from descent.cli import from_here, one_sentence, sentence_for
+from descent.cli import EXIT_INTERRUPTED, from_here, one_sentence, sentence_for
+from descent.comparison import compare, write_comparison
 from descent.errors import UserError
 from descent.rules import LAUNCHER
 from descent.sweep.composing import Composer, CompositionError
@@ -55,11 +58,12 @@ def launch_jobs(
         from descent.sweep.launching import Options, launch
         from descent.sweep.workers import Workers
 
-        outcomes = launch(
-            composed,
-            from_here(Path(str(master.hydra.sweep.dir))),
-            Options(Workers(engine, count, address), stack, on_failure),
-        )
+        sweep = from_here(Path(str(master.hydra.sweep.dir)))
+        try:
+            where = Workers(engine, count, address)
+            outcomes = launch(composed, sweep, Options(where, stack, on_failure))
+        except KeyboardInterrupt:
+            raise _interrupted(sweep) from None
     return [
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
         for job, end in zip(composed, outcomes, strict=True)
@@ -68,3 +72,14 @@ def launch_jobs(
 
 def _words(error: BaseException | None, typed: Sequence[str]) -> str:
     return (sentence_for(error, typed) if isinstance(error, Exception) else None) or str(error)
+
+
+def _interrupted(sweep: Path) -> SystemExit:
+    """Leave a true table, say how to go on, and return what ends the process after Ctrl-C."""
+    rows = compare(sweep) if sweep.is_dir() else []
+    if rows:
+        write_comparison(sweep, rows)
+        typed = [word for word in sys.argv[1:] if not word.startswith("sweep_dir=")]
+        command = shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])
+        print(f"Continue with: {command}", flush=True)
+    return SystemExit(EXIT_INTERRUPTED)

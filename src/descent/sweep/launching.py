@@ -18,13 +18,13 @@ from descent.stack.sizing import footprint, stack_size
 from descent.stack.stacking import unstackable
 from descent.sweep.composing import Composed
 from descent.sweep.manifest import note_jobs
-from descent.sweep.planning import Group, Planned, plan, prepared
+from descent.sweep.planning import Group, Planned, of_job, plan, prepared
 from descent.sweep.progress import Progress
 from descent.sweep.tasks import Outcome, Task, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 # What things take on one core, in seconds; only to choose between this process and workers.
-WORKER_START, LIGHTNING_START = 3.0, 4.0
+WORKER_START = 3.0
 PER_JOB, PER_JOB_ALONE = 0.006, 0.3
 PER_RUN_STEP, PER_STEP_ALONE, PER_MULTIPLY = 3e-6, 1.5e-4, 1.2e-10
 LONG_ALONE = 50_000  # steps from which Lightning's start costs less than a stack of one
@@ -114,12 +114,12 @@ def _checked(group: Group) -> Iterable[Group]:
         try:
             try_out(build_optimizer(job.config), build_schedule(job.config, data))
         except UserError as error:
-            raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
+            raise of_job(job, error) from error
     if group.alone is None:
         try:
             why = unstackable(build_model(first, data))
-        except UserError:
-            raise
+        except UserError as error:
+            raise of_job(group.jobs[0], error) from error
         except Exception as error:  # of the user's own code; it is for that job to fail
             why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
         if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:

@@ -82,11 +82,17 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         _check_targets(config)
         prepared(config["data"])
     except UserError as error:
-        raise UserError(f"Job {job.number} ({' '.join(job.overrides)}): {error}") from error
+        raise of_job(job, error) from error
     config["sweep_dir"] = None
     typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
     # repeats this job alone where a recipe asks for many
     return Planned(job.number, (*typed, REPEATS), config, sweep / job.directory)
+
+
+def of_job(job: Composed | Planned, error: UserError) -> UserError:
+    """Return a job's mistake as one of the multirun."""
+    typed = " ".join(o for o in job.overrides if o != REPEATS)
+    return UserError(f"Job {job.number} ({typed}): {error}")
 
 
 def _check_targets(config: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from descent.sweep.tasks import Outcome, Task
 
 BOARD = ".progress"
 REDRAW_SECONDS = 0.2
-MILESTONES = 5  # lines in a log that nobody watches
+PLAIN_SECONDS = 5.0  # between lines where nobody watches
 
 
 class Progress:
@@ -41,8 +41,7 @@ class Progress:
         self._name = tasks[0].jobs[0].config["optimized_metric"] if tasks else ""
         self._live = sys.stderr.isatty()
         self._stop = threading.Event()
-        self._began = time.monotonic()
-        self._milestone = 0
+        self._began = self._told = time.monotonic()
 
     def place(self, row: int) -> tuple[Path, int]:
         """Return where a task notes its steps."""
@@ -52,9 +51,8 @@ class Progress:
         """Count a job that has ended."""
         self._done += 1
         self._improve(outcome)
-        share = self._done * MILESTONES // max(self._jobs, 1)
-        if not self._live and share > self._milestone and self._jobs >= MILESTONES:
-            self._milestone = share
+        if not self._live and time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
             print(self._line(), flush=True)
 
     def _improve(self, outcome: Outcome) -> None:
@@ -89,8 +87,12 @@ class Progress:
         seconds = max(time.monotonic() - self._began, 1e-9)
         steps = float(self._board.sum()) if self._rows else 0.0
         line = f"{self._done:,}/{self._jobs:,} runs, {steps / seconds:,.0f} run-steps/s"
-        if 0 < steps < self._steps:
-            line += f", {seconds / steps * (self._steps - steps):,.0f} s left"
+        if 0 < steps < self._steps and self._done < self._jobs:
+            # runs that end early leave fewer steps to take, so jobs are asked too
+            left = seconds / steps * (self._steps - steps)
+            if self._done:
+                left = min(left, seconds / self._done * (self._jobs - self._done))
+            line += f", {left:,.0f} s left"
         if self._best is not None:
             line += f", best {self._name} {self._best:.4g}"
         return line

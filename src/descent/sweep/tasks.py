@@ -111,6 +111,10 @@ def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[O
     for finished in stack.train(tick):
         job = jobs[finished.run]
         result = directories.write(finished)
+        if job.config["picture"] is True and result["step"]:
+            from descent.report.curves import draw_run
+
+            draw_run(job.directory, result)
         yield _outcome(job, result)
 
 
