@@ -27,10 +27,11 @@ FLOORS = [
     ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming"],
     ["comparison"],
     ["outcome", "summary"],
+    ["study"],
     ["learner", "cli", "job", "report", "stack"],
     ["callbacks", "device"],
     ["assembly"],
-    ["training", "evaluation", "reporting"],
+    ["training", "evaluation", "reporting", "dashboard"],
     ["sweep"],
 ]
 SAME_FLOOR = {("scores", "losses")}
@@ -38,7 +39,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
     "hydra": [
-        "train", "eval", "report", "descent.cli", "descent.config", "descent.job",
+        "train", "eval", "report", "dashboard", "descent.cli", "descent.config", "descent.job",
         "descent.sweep.composing", "descent.sweep.hydra", "hydra_plugins",
     ],
     "lightning": [
@@ -46,11 +47,12 @@ WALLS = {
         "descent.recording.logger", "descent.device", "descent.assembly", "descent.training",
     ],
     "matplotlib": ["descent.report"],
-    "tensorboard": ["descent.recording"],
+    "tensorboard": ["descent.recording", "descent.dashboard"],
     "torchmetrics": ["descent.scores"],
 }  # fmt: skip
 ONLY_INSIDE_FUNCTIONS = (
     "matplotlib",
+    "scipy",
     "sklearn",
     "polars",
     "rich",
@@ -62,9 +64,13 @@ ONLY_INSIDE_FUNCTIONS = (
     "ray",
 )
 BEFORE_TORCH = [
-    "train", "eval", "report", "descent.cli", "descent.config", "descent.rules", "descent.errors",
+    "train", "eval", "report", "dashboard",
+    "descent.cli", "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
-    "descent.comparison", "descent.evaluation",
+    "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
+    "descent.dashboard",
+    *(f"descent.dashboard.{n}" for n in ("finding", "rows", "choosing", "hparams", "logdir")),
+    *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
     "descent.data.landscape",
     *("descent.data.split", "descent.data.scale", "descent.data.prepare"),
