@@ -64,8 +64,8 @@ def choose_target(study: Study) -> float | None:
     if not contenders:
         return None
     best = list(contenders.values())
-    reached = np.quantile([_worst(own) for own in best], REACHED_BY, method="higher")
-    target = _rounded_up(float(reached))
+    reached = sorted(map(_worst, best))[math.ceil(REACHED_BY * len(best)) - 1]
+    target = _rounded_up(reached)
     starts = [at_start(trial.directory) for own in best for trial in own]
     return target if starts and target < min(starts) else None
 
