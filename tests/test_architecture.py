@@ -24,7 +24,7 @@ FLOORS = [
     ["rules", "models", "recording"],
     ["config"],
     ["data"],
-    ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming"],
+    ["runs", "losses", "scores", "stepping", "position", "blueprint", "naming", "curvature"],
     ["comparison"],
     ["outcome", "summary"],
     ["study"],

@@ -12,7 +12,7 @@ import torch
 from torch.func import functional_call, hessian
 
 from descent.assembly import assemble
-from descent.callbacks.sharpness import largest_curvature, stable_lr
+from descent.curvature import largest_curvature, stable_lr
 from descent.runs import Run
 
 MEASURED = ("diagnostics=[sharpness]", "trainer=float64", "logger=none")
