@@ -7,7 +7,9 @@ directory is made and before torch is imported.
 
 from __future__ import annotations
 
+import atexit
 import copy
+import gc
 import os
 import re
 import sys
@@ -46,6 +48,9 @@ ALIASES = {
     "learning_rate": "optimizer.lr",
     "ckpt_path": "resume",
 }
+
+# Python looks through all objects for cycles before it ends: over a second once torch is imported
+atexit.register(gc.freeze)
 
 OmegaConf.register_new_resolver(
     "descent.run_dir", lambda resume, fresh: resume or fresh, replace=True

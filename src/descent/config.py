@@ -226,17 +226,22 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     Raises:
         UserError: no such module or name.
     """
-    from hydra.utils import get_object
-
-    # Hydra would print what it then raises
-    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
-        found = get_object(target)
+        found = _found(target)
     except Exception as error:
         raise UserError(f"{where}={target} cannot be found{_why(target, error)}") from error
     if not callable(found):
         raise UserError(f"{where}={target} is not something that can be called.")
     return found
+
+
+@functools.cache
+def _found(target: str) -> Any:
+    from hydra.utils import get_object
+
+    # Hydra would print what it then raises
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+    return get_object(target)
 
 
 def _why(target: str, error: Exception) -> str:
@@ -272,7 +277,7 @@ def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **gi
     given = {**offered, **given}
     _check_arguments(target, parameters, options, where, set(given), keywords, partial)
     try:
-        made: functools.partial[Any] = instantiate(options, _partial_=True, _convert_="all")
+        made = _flat(target, options) or instantiate(options, _partial_=True, _convert_="all")
         return functools.partial(made, **given) if partial else made(**given)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
@@ -280,6 +285,15 @@ def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **gi
         if str(error).startswith("Error locating target"):
             raise UserError(f"{where}: {str(error).splitlines()[0].split(',')[0]}.") from error
         raise
+
+
+def _flat(target: Callable[..., Any], options: Mapping[str, Any]) -> functools.partial[Any] | None:
+    """Return what Hydra's `instantiate` would, where nothing is nested: a hundred times sooner."""
+    given = {name: value for name, value in options.items() if name != "_target_"}
+    plain_ones = (str, int, float, bool, type(None))
+    if any(name.startswith("_") or not isinstance(v, plain_ones) for name, v in given.items()):
+        return None
+    return functools.partial(target, **given)
 
 
 def _check_arguments(

@@ -95,7 +95,7 @@ def curve(work: Work, sizes: tuple[int, ...], rounds: int = 3) -> list[list[str]
         taken = []
         for _ in range(rounds):
             stack = Stack([{**first, "optimizer": lr} for lr in lrs], data, torch.device("cpu"))
-            steps = sum(done.step for done in stack.train())
+            steps = sum(done.step for ended in stack.train() for done in ended)
             taken.append(stack.training_seconds / steps)
         spent = f"{statistics.median(taken) * 1e6:.2f} us"
         rows.append([work.name, f"{runs:,}", spent, f"{one.held / 2**20:.2f} MiB"])

@@ -43,8 +43,8 @@ def stacked(runs: list[Run], directory: Path) -> list[Run]:
     typed = [run.result()["overrides"] for run in runs]
     paths = [run.path for run in made]
     directories = Directories(stack, paths, typed, prepared.describe(), "cpu")
-    for done in stack.train():
-        directories.write(done)
+    for ended in stack.train():
+        directories.write(ended)
     return made
 
 

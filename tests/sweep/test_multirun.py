@@ -166,20 +166,25 @@ def test_an_interrupt_leaves_a_true_table_and_says_how_to_go_on(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers_too", [True, True, False])
+@pytest.mark.parametrize("jobs", [12, 36])  # of few, workers start from nothing; else they fork
+def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(
+    jobs: int, workers_too: bool, tmp_path: Path
+) -> None:
     typed = ("-m", "data=wine", "model=linear", "picture=false", "stop.epochs=150",
-             "data.batch_size=8,16,32", "seed=range(4)", "hydra.launcher.stack=2")  # fmt: skip
+             "data.batch_size=8,16,32", f"seed=range({jobs // 3})", "hydra.launcher.stack=2",
+             "hydra.launcher.workers=2")  # fmt: skip
     command = [sys.executable, str(ROOT / "src" / "train.py"), *typed]
-    rng, sweep = random.Random(seed), tmp_path / "sweep"
+    rng, sweep = random.Random(), tmp_path / "sweep"
     for _ in range(3):
         process = subprocess.Popen(
             [*command, f"sweep_dir={sweep}"], cwd=tmp_path, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         time.sleep(rng.uniform(2.5, 6))
-        os.killpg(process.pid, signal.SIGKILL)
+        (os.killpg if workers_too else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
+        time.sleep(0 if workers_too else 1)
         finished = {
             path: path.stat().st_mtime_ns for path in sweep.glob("*/result.json")
             if json.loads(path.read_text())["status"] == "ok"
@@ -189,7 +194,7 @@ def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(seed: int, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    assert [row["status"] for row in table(sweep)] == ["ok"] * 12
+    assert [row["status"] for row in table(sweep)] == ["ok"] * jobs
     for row in table(sweep):
         assert Run(tmp_path / row["directory"]).checkpoint("last")["descent"]["epochs_done"] == 150
 

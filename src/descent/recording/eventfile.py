@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,9 +55,27 @@ def _position_tables(length: int) -> tuple[UInt[np.ndarray, "length 256"], int]:
 
 def masked_crc32c(data: Shaped[np.ndarray, "n length"]) -> UInt[np.ndarray, " n"]:
     """Return TensorFlow's masked CRC-32C of each row of bytes, uint32 [n]."""
-    tables, start = _position_tables(data.shape[1])
-    parts = tables[np.arange(data.shape[1]), data]
-    crc = np.bitwise_xor.reduce(parts, axis=1) ^ np.uint32(start)
+    return _masked(_crc32c(data, data.shape[1], range(data.shape[1])))
+
+
+def _crc32c(
+    data: Shaped[np.ndarray, "n some"], length: int, at: Sequence[int], start: int | None = None
+) -> UInt[np.ndarray, " n"]:
+    """Return what bytes at some positions of rows of a length add to the checksum.
+
+    Args:
+        data: the bytes.
+        length: of a whole row.
+        at: their positions.
+        start: the checksum's beginning; None for its true one, 0 where another part has it.
+    """
+    tables, whole = _position_tables(length)
+    parts = tables[at, data]
+    found: UInt[np.ndarray, " n"] = np.bitwise_xor.reduce(parts, axis=1)
+    return found ^ np.uint32(whole if start is None else start)
+
+
+def _masked(crc: UInt[np.ndarray, " n"]) -> UInt[np.ndarray, " n"]:
     return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
 
 
@@ -78,31 +97,50 @@ def _head(length: int) -> UInt[np.ndarray, 12]:
     return np.concatenate([size, checksum], axis=1)[0]
 
 
-def scalar_records(
-    tag: str,
-    times: Float[np.ndarray, " n"],
-    steps: Int[np.ndarray, " n"],
-    values: Shaped[np.ndarray, " n"],
-) -> bytes:
-    """Return the records of one scalar series.
+class Scalars:
+    """The records of a scalar series but for its values: those of many runs share the rest.
 
     Args:
         tag: the series' name.
         times: wall times in seconds since the epoch.
         steps: x-values, whole numbers from 0 up to 2**42 - 1.
-        values: y-values; kept as float32, as TensorBoard does.
     """
-    value = _field(1, tag.encode()) + b"\x15" + bytes(4)  # Value: tag, simple_value
-    summary = _field(5, _field(1, value))  # Event.summary holding one Summary.value
-    event = b"\x09" + bytes(8) + b"\x10" + bytes(STEP_BYTES) + summary
-    data = np.tile(np.frombuffer(event, dtype=np.uint8), (len(steps), 1))
-    data[:, 1:9] = np.asarray(times, dtype="<f8").reshape(-1, 1).view(np.uint8)
-    shifts = 7 * np.arange(STEP_BYTES)
-    digits = (np.asarray(steps, dtype=np.int64).reshape(-1, 1) >> shifts) & 0x7F
-    digits[:, :-1] |= 0x80
-    data[:, 10 : 10 + STEP_BYTES] = digits
-    data[:, -4:] = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
-    return framed(data)
+
+    def __init__(
+        self, tag: str, times: Float[np.ndarray, " n"], steps: Int[np.ndarray, " n"]
+    ) -> None:
+        self._times, self._steps = times, steps
+        value = _field(1, tag.encode()) + b"\x15" + bytes(4)  # Value: tag, simple_value
+        summary = _field(5, _field(1, value))  # Event.summary holding one Summary.value
+        event = b"\x09" + bytes(8) + b"\x10" + bytes(STEP_BYTES) + summary
+        start, length = np.frombuffer(event, dtype=np.uint8), len(event)
+        self._records = np.empty((len(steps), length + 16), dtype=np.uint8)
+        self._records[:, :12] = _head(length)
+        data = self._records[:, 12:-4]
+        data[:] = start
+        data[:, 1:9] = np.asarray(times, dtype="<f8").reshape(-1, 1).view(np.uint8)
+        shifts = 7 * np.arange(STEP_BYTES)
+        digits = (np.asarray(steps, dtype=np.int64).reshape(-1, 1) >> shifts) & 0x7F
+        digits[:, :-1] |= 0x80
+        data[:, 10 : 10 + STEP_BYTES] = digits
+        # bytes that are the same in all records are looked up once, and those of value 0 add 0
+        same, varying = [0, 9, *range(10 + STEP_BYTES, length)], [*range(1, 9), *range(10, 16)]
+        first = _crc32c(start[np.newaxis, same], length, same)
+        self._crc = first ^ _crc32c(data[:, varying], length, varying, start=0)
+        self._value_at = list(range(length - 4, length))
+
+    def fit(self, times: Float[np.ndarray, " n"], steps: Int[np.ndarray, " n"]) -> bool:
+        """Whether these are the series' times and steps."""
+        return np.array_equal(times, self._times) and np.array_equal(steps, self._steps)
+
+    def records(self, values: Shaped[np.ndarray, " n"]) -> bytes:
+        """Return the records with their values, which are kept as float32, as TensorBoard does."""
+        records, length = self._records.copy(), self._records.shape[1] - 16
+        data = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
+        crc = self._crc ^ _crc32c(data, length, self._value_at, start=0)
+        records[:, -8:-4] = data
+        records[:, -4:] = _masked(crc).astype("<u4").reshape(-1, 1).view(np.uint8)
+        return records.tobytes()
 
 
 def _field(number: int, payload: bytes) -> bytes:
@@ -120,9 +158,13 @@ class EventFile:
     Args:
         directory: where it lies; an event file there already is continued.
         position: bytes to keep of it; what lies behind is cut off.
+        known: series that other files had; runs of a stack share their times and steps.
     """
 
-    def __init__(self, directory: Path, position: int = 0) -> None:
+    def __init__(
+        self, directory: Path, position: int = 0, known: dict[Any, Scalars] | None = None
+    ) -> None:
+        self._known = {} if known is None else known
         found = sorted(directory.glob("events.out.tfevents.*"))
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self.path = found[0] if found else directory / name
@@ -147,8 +189,12 @@ class EventFile:
         values: Shaped[np.ndarray, " n"],
     ) -> None:
         """Append a series of scalars."""
-        if len(steps):
-            self._file.write(scalar_records(tag, times, steps, values))
+        if not len(steps):
+            return
+        scalars = self._known.get((tag, len(steps)))
+        if scalars is None or not scalars.fit(times, steps):
+            scalars = self._known[tag, len(steps)] = Scalars(tag, times, steps)
+        self._file.write(scalars.records(values))
 
     def add_summaries(self, summaries: Sequence[object]) -> None:
         """Append summary protobufs, such as hyperparameters or a chart layout."""

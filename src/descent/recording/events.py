@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from descent.recording.axes import LAYOUT, Series
-from descent.recording.eventfile import EventFile
+from descent.recording.eventfile import EventFile, Scalars
 
 
 class EventLog:
@@ -23,6 +23,7 @@ class EventLog:
             hyperparameters.
         options: numbers, booleans and texts for the HParams tab.
         finals: the metrics that `add_finals` will write.
+        known: series that other files had.
     """
 
     def __init__(
@@ -31,8 +32,9 @@ class EventLog:
         position: int = 0,
         options: Mapping[str, Any] | None = None,
         finals: Sequence[str] = (),
+        known: dict[Any, Scalars] | None = None,
     ) -> None:
-        self._file = EventFile(directory, position)
+        self._file = EventFile(directory, position, known)
         if position == 0:
             from torch.utils.tensorboard.summary import hparams
 
@@ -50,13 +52,13 @@ class EventLog:
         for axis, x in series.x.items():
             self._file.add_scalars(f"{axis}/{series.name}", series.times, x, series.values)
 
-    def add_finals(self, metrics: Mapping[str, float], step: int) -> None:
+    def add_finals(self, metrics: Mapping[str, float], step: int, now: float | None = None) -> None:
         """Write the final metrics where the HParams tab looks for them, and end its session."""
         from torch.utils.tensorboard.summary import hparams
 
-        now, at = np.array([time.time()]), np.array([step])
+        times, at = np.array([now or time.time()]), np.array([step])
         for name, value in metrics.items():
-            self._file.add_scalars(f"final/{name}", now, at, np.array([value]))
+            self._file.add_scalars(f"final/{name}", times, at, np.array([value]))
         self._file.add_summaries([hparams({}, {})[2]])
         self._file.flush()
 

@@ -18,7 +18,7 @@ from descent.recording.points import (
     step_columns,
     step_series,
 )
-from descent.recording.tables import CsvTable
+from descent.recording.tables import CsvTable, append_all
 
 
 class Journal:
@@ -65,27 +65,24 @@ class Journal:
         """Write what was taken.
 
         Args:
-            last: also log the last epoch's point if thinning has left it out.
+                last: also log the last epoch's point if thinning has left it out.
         """
+        flush_all([self], [last])
+
+    def _drain(self) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+        """Return the columns of steps, none if there are none, and the rows of epochs."""
         blocks, self._blocks = self._blocks, []
         rows, self._rows = self._rows, []
-        within = self._write_steps(blocks) if blocks else None
-        self._write_epochs(rows, within, last)
-        self._steps.flush()
-        self._epochs.flush()
+        return step_columns(blocks) if blocks else {}, rows
 
-    def _write_steps(self, blocks: list[StepBlock]) -> Series:
-        columns = step_columns(blocks)
-        blank = {name: _blanks(columns[name]) for name in ("grad_norm", "full_loss")}
-        self._steps.append({**columns, **blank})
-        for series in step_series(columns, self.thin):
-            self._log(series)
-        return full_loss_within(columns, self.thin)
-
-    def _write_epochs(self, rows: list[dict[str, Any]], within: Series | None, last: bool) -> None:
-        names = self._epochs.columns
-        if rows:
-            self._epochs.append({name: [row.get(name) for row in rows] for name in names})
+    def _log_all(
+        self, columns: dict[str, np.ndarray], rows: list[dict[str, Any]], last: bool
+    ) -> None:
+        within = None
+        if columns:
+            for series in step_series(columns, self.thin):
+                self._log(series)
+            within = full_loss_within(columns, self.thin)
         kept = [row for row in rows if row["epoch"] % self.thin.epochs == 0]
         if rows:
             self._left_out = None if rows[-1] in kept else rows[-1]
@@ -103,8 +100,33 @@ class Journal:
         self._epochs.close()
 
 
-def _blanks(values: np.ndarray) -> Any:
-    """Return values with NaN, which stands for 'not measured', as None."""
+def flush_all(journals: Sequence[Journal], last: Sequence[bool]) -> None:
+    """Write what several journals took, all tables in one go.
+
+    Args:
+        journals: of runs with the same columns.
+        last: of each: also log the last epoch's point if thinning has left it out.
+    """
+    taken = [journal._drain() for journal in journals]
+    append_all([j._steps for j in journals], [_steps_block(columns) for columns, _ in taken])
+    append_all(
+        [j._epochs for j in journals],
+        [
+            {name: [row.get(name) for row in rows] for name in j._epochs.columns}
+            for j, (_, rows) in zip(journals, taken, strict=True)
+        ],
+    )
+    for journal, (columns, rows), end in zip(journals, taken, last, strict=True):
+        journal._log_all(columns, rows, end)
+        journal._steps.flush()
+        journal._epochs.flush()
+
+
+def _steps_block(columns: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return columns of steps.csv, with NaN where it stands for 'not measured' as None."""
     import polars as pl
 
-    return pl.Series(values, nan_to_null=True)
+    if not columns:
+        return {"step": []}
+    blank = {n: pl.Series(columns[n], nan_to_null=True) for n in ("grad_norm", "full_loss")}
+    return {**columns, **blank}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 class CsvTable:
@@ -35,12 +39,11 @@ class CsvTable:
 
     def append(self, block: Mapping[str, Any]) -> None:
         """Append rows, given column by column; None, or a column that lacks, leaves empty cells."""
-        import polars as pl
+        append_all([self], [block])
 
-        rows = len(next(iter(block.values())))
-        if rows:
-            frame = pl.DataFrame({c: block.get(c, [None] * rows) for c in self.columns})
-            frame.write_csv(self._file, include_header=False)
+    def write(self, rows: bytes | memoryview) -> None:
+        """Append rows that are encoded already."""
+        self._file.write(rows)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
@@ -49,3 +52,30 @@ class CsvTable:
     def close(self) -> None:
         """Flush and close."""
         self._file.close()
+
+
+def append_all(tables: Sequence[CsvTable], blocks: Sequence[Mapping[str, Any]]) -> None:
+    """Append to several tables of the same columns: in one go, since each go has its price.
+
+    Args:
+        tables: to append to.
+        blocks: rows for each, as `append` takes them.
+    """
+    import polars as pl
+
+    counts = [len(next(iter(block.values()))) for block in blocks]
+    if not sum(counts):
+        return
+    frames = [
+        pl.DataFrame({c: block.get(c, [None] * rows) for c in table.columns})
+        for table, block, rows in zip(tables, blocks, counts, strict=True)
+        if rows
+    ]
+    joined = pl.concat(frames, how="vertical_relaxed") if len(frames) > 1 else frames[0]
+    text = io.BytesIO()
+    joined.write_csv(text, include_header=False)
+    data = text.getbuffer()
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
+    at = [0, *(int(ends[n - 1]) if n else 0 for n in np.cumsum(counts))]
+    for table, (start, stop) in zip(tables, pairwise(at), strict=True):
+        table.write(data[start:stop])

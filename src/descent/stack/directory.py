@@ -11,8 +11,9 @@ import torch
 from descent.endings import Status
 from descent.outcome import MOST_WEIGHTS, Figures, after, before, few_weights, hyperparameters
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, Series
+from descent.recording.eventfile import Scalars
 from descent.recording.events import EventLog
-from descent.recording.journal import Journal
+from descent.recording.journal import Journal, flush_all
 from descent.recording.path import write_path
 from descent.recording.points import thinning
 from descent.runs import BEST, LAST, Run, config_text, data_text
@@ -48,28 +49,56 @@ class Directories:
             for config, typed in zip(stack.configs, overrides, strict=True)
         ]
         self._described = data_text(described)
+        self._scalars: dict[Any, Scalars] = {}  # runs of a stack share times and steps
         metrics = [RUNNING_LOSS, FULL_LOSS, *stack.evaluator.names("val")]
         self._metrics, self._finals = metrics, [*metrics, *stack.evaluator.names("test")]
 
-    def write(self, done: Finished) -> dict[str, Any]:
-        """Write everything about a run that has ended; return its result."""
-        config = self._stack.configs[done.run]
-        run = Run(self._paths[done.run])
+    def write(self, ended: Sequence[Finished]) -> list[dict[str, Any]]:
+        """Write everything about runs that have ended; return their results."""
+        begun = [self._begin(done) for done in ended]
+        # tables together: to encode one costs nearly as much as to encode all
+        flush_all([journal for *_, journal in begun], [not done.in_epoch for done in ended])
+        return [self._end(done, *parts) for done, parts in zip(ended, begun, strict=True)]
+
+    def _begin(self, done: Finished) -> tuple[Run, EventLog | None, Journal]:
+        """Make the directory, and take what its tables get."""
+        config, run = self._stack.configs[done.run], Run(self._paths[done.run])
         (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         for old in run.path.glob("events.out.tfevents.*"):  # of a sweep that was killed
             old.unlink()
         run.write_texts(config_text(config), self._described)
-        result = self._result(done)
         events = None
         if any(node and node["_target_"] == EVENTS for node in (config["logger"] or {}).values()):
-            events = EventLog(run.path, 0, hyperparameters(config), self._finals)
-        positions = self._write_tables(run.path, done, events)
-        if done.ending.status is Status.OK and config["callbacks"].get("checkpoint"):
+            events = EventLog(run.path, 0, hyperparameters(config), self._finals, self._scalars)
+        journal = self._journal(run.path, done, events)
+        for block in done.blocks:
+            journal.add_steps(block)
+        # a single run is saved before the row of half an epoch
+        for row in done.epochs[:-1] if done.in_epoch else done.epochs:
+            journal.add_epoch(row)
+        return run, events, journal
+
+    def _end(
+        self, done: Finished, run: Run, events: EventLog | None, journal: Journal
+    ) -> dict[str, Any]:
+        """Write the rest; the result comes last."""
+        result = self._result(done)
+        positions = {
+            "positions": {**journal.positions, "events": events.position if events else 0},
+            "full_loss_at": journal.full_loss_at,
+        }
+        if done.in_epoch:
+            journal.add_epoch(done.epochs[-1])
+            journal.flush(last=True)
+        journal.close()
+        checkpoint = self._stack.configs[done.run]["callbacks"].get("checkpoint")
+        if done.ending.status is Status.OK and checkpoint:
             self._write_checkpoints(run, done, positions)
         if done.path is not None:
             write_path(run.path, done.path)
         if events is not None:
-            events.add_finals(result["metrics"], result["step"])
+            now = done.epochs[-1]["time"] if done.epochs else None
+            events.add_finals(result["metrics"], result["step"], now)
             events.close()
         run.write_result(result)
         return result
@@ -91,8 +120,7 @@ class Directories:
         )
         return after(self._begun[done.run], done.ending, figures)
 
-    def _write_tables(self, path: Path, done: Finished, events: EventLog | None) -> dict[str, Any]:
-        """Write tables and series; return the positions that the last checkpoint stands at."""
+    def _journal(self, path: Path, done: Finished, events: EventLog | None) -> Journal:
         stack, config = self._stack, self._stack.configs[done.run]
 
         def log(series: Series) -> None:
@@ -107,22 +135,7 @@ class Directories:
             min(limits), per_epoch, recorder["points"], recorder["grad_norm_every"],
             stack.tracks[done.run].interval == "step",
         )  # fmt: skip
-        for block in done.blocks:
-            journal.add_steps(block)
-        rows = done.epochs
-        halfway = bool(done.in_epoch)  # a single run is saved before the row of half an epoch
-        for row in rows[:-1] if halfway else rows:
-            journal.add_epoch(row)
-        journal.flush(last=not halfway)
-        positions = {
-            "positions": {**journal.positions, "events": events.position if events else 0},
-            "full_loss_at": journal.full_loss_at,
-        }
-        if halfway:
-            journal.add_epoch(rows[-1])
-            journal.flush(last=True)
-        journal.close()
-        return positions
+        return journal
 
     def _write_checkpoints(self, run: Run, done: Finished, positions: dict[str, Any]) -> None:
         validates = bool(self._stack.evaluator.names("val"))

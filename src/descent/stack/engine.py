@@ -24,7 +24,7 @@ from descent.shapes import Float
 from descent.stack.batches import stacked_windows
 from descent.stack.bests import Bests
 from descent.stack.evaluating import Evaluator
-from descent.stack.finished import Best, Finished
+from descent.stack.finished import Best, Finished, some_at_a_time
 from descent.stack.history import History, Paths, WindowFigures, place
 from descent.stack.judging import Judge
 from descent.stack.noise import Noise
@@ -76,7 +76,7 @@ class Stack:
         self._slots = list(range(len(configs)))  # the run in each row of the tensors
         self._columns = {run: i for i, run in enumerate(self._slots)}
         self._live = set(self._slots)
-        self._clock, self._lap, self._share = Clock(), 0.0, 0.0
+        self._clock, self._lap, self._share, self._now = Clock(), 0.0, 0.0, time.time()
 
     # ---- the loop
 
@@ -85,8 +85,8 @@ class Stack:
         """Spent on steps so far, for all runs together."""
         return self._clock.seconds
 
-    def train(self, tick: Callable[[int], None] = lambda steps: None) -> Iterator[Finished]:
-        """Train all runs; yield each when it has ended.
+    def train(self, tick: Callable[[int], None] = lambda steps: None) -> Iterator[list[Finished]]:
+        """Train all runs; yield those that have ended, some at a time.
 
         Args:
             tick: called after each window with the steps taken, over all runs.
@@ -105,7 +105,7 @@ class Stack:
                 self._judge.begin(run, value)
                 self._add_row(run, 0, {FULL_LOSS: value}, {})
 
-    def _epoch(self, epoch: int, tick: Callable[[int], None]) -> Iterator[Finished]:
+    def _epoch(self, epoch: int, tick: Callable[[int], None]) -> Iterator[list[Finished]]:
         in_epoch, sizes = 0, self.windows.first
         for x, y in self.windows.epoch(epoch):
             room = self._judge.max_steps - self._history.steps
@@ -113,18 +113,18 @@ class Stack:
             self._window(x, y, count, epoch)
             tick(count * len(self._live))
             in_epoch += count
-            yield from self._end_lost(epoch)
+            yield from some_at_a_time(self._end_lost(epoch))
             if in_epoch == sizes.steps_per_epoch:
                 break
             ended = self._reached_within()
             if self._history.steps >= self._judge.max_steps:
                 ended = sorted(self._live)
             if ended:
-                yield from self._end_epoch(epoch, ended, in_epoch)
+                yield from some_at_a_time(self._end_epoch(epoch, ended, in_epoch))
             if not self._live:
                 return
         if self._live:
-            yield from self._end_epoch(epoch, sorted(self._live), 0)
+            yield from some_at_a_time(self._end_epoch(epoch, sorted(self._live), 0))
 
     def _window(self, x: Tensor, y: Tensor, count: int, epoch: int) -> None:
         """Take a window's steps."""
@@ -215,7 +215,8 @@ class Stack:
             runs: for which it is over.
             in_epoch: steps taken of an epoch that is not done; 0 at its end.
         """
-        step, measured = self._history.steps, {run: dict[str, float]() for run in runs}
+        self._now, step = time.time(), self._history.steps  # one time for all, as their steps have
+        measured = {run: dict[str, float]() for run in runs}
         saved = {run: self._bests.of(run) for run in runs} if in_epoch else {}
         every = self.configs[0]["trainer"].get("check_val_every_n_epoch", 1)
         if self.evaluator.names("val") and (epoch + 1) % every == 0:
@@ -281,7 +282,7 @@ class Stack:
         self, run: int, epoch: int, measured: Mapping[str, float], extra: Mapping[str, float]
     ) -> None:
         place = {"epoch": epoch, "step": self._history.steps, "samples": self._history.samples}
-        row = {**place, "seconds": self._share, **measured, **extra, "time": time.time()}
+        row = {**place, "seconds": self._share, **measured, **extra, "time": self._now}
         self._history.epochs[run].append(row)
 
     def _tested(self, runs: list[int]) -> Measured:

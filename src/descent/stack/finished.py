@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from descent.endings import Ending
 from descent.recording.path import Trajectory
 from descent.recording.points import StepBlock
+
+TOGETHER = 32
 
 
 @dataclass(frozen=True)
@@ -84,3 +87,9 @@ class Finished:
     def seconds(self) -> float:
         """Its share of the stack's training time."""
         return float(self.blocks[-1].seconds[-1]) if self.blocks else 0.0
+
+
+def some_at_a_time(ended: Iterator[Finished]) -> Iterator[list[Finished]]:
+    """Yield runs in lists: long enough to be written together, short enough to be held."""
+    while some := list(islice(ended, TOGETHER)):
+        yield some

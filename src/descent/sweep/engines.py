@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from descent.errors import UserError
+from descent.sweep import forking
 
 # Read when a worker imports torch, numpy or polars. Ray and dask's nanny set the first themselves.
 ONE_THREAD = dict.fromkeys(
@@ -75,7 +76,9 @@ class Loky:
         self.deaths: Errors = (TerminatedWorkerError,)
         self.lost: Errors = ()
         self._broken = BrokenProcessPool
-        self._start = partial(ProcessPoolExecutor, max_workers=1, env=ONE_THREAD)
+        forked = forking.context()
+        how = {"env": ONE_THREAD} if forked is None else {"context": forked}
+        self._start = partial(ProcessPoolExecutor, max_workers=1, **how)
         self._count = count or cpu_count()
         self._idle: list[Any] = []
         self._busy: dict[Future[Any], Any] = {}

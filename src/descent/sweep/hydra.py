@@ -16,7 +16,11 @@ from descent.cli import EXIT_INTERRUPTED, from_here, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
 from descent.errors import UserError
 from descent.rules import LAUNCHER
+from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
+from descent.sweep.engines import ONE_THREAD
+
+MANY = 32  # jobs for which workers will probably be wanted
 
 
 def launch_jobs(
@@ -48,6 +52,8 @@ def launch_jobs(
                 raise UserError(
                     f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
                 )
+        if engine == "loky" and count != 1 and len(jobs) >= MANY:
+            forking.begin(ONE_THREAD)
         try:
             composed = list(Composer(loader, master).compose(jobs, first))
         except CompositionError as error:

@@ -144,16 +144,18 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         model = build_model(first, Description.from_dict(data.describe()))
         device = choose_device(first["trainer"]["accelerator"])
         size = stack_size(options.stack, footprint(first, model, data), device, cores)
+        stacks = -(-count // size)
         if options.stack == "auto" and _group_seconds(group) > WORKER_START:
-            size = min(size, -(-count // cores))  # so that every worker has some
+            stacks = min(count, -(-stacks // cores) * cores)  # so that all workers end together
         # neighbours of one seed share their batches
         jobs = sorted(group.jobs, key=lambda job: (job.config["seed"], job.number))
-        parts = [tuple(jobs[at : at + size]) for at in range(0, count, size)]
+        ends = [count * (i + 1) // stacks for i in range(stacks)]
+        parts = [tuple(jobs[a:b]) for a, b in pairwise([0, *ends])]
         tasks += [Task(part, True) for part in parts]
-        parameters = sum(p.numel() for p in model.parameters())
+        parameters, most = sum(p.numel() for p in model.parameters()), max(map(len, parts))
         lines.append(
             f"group {number}: {runs} in {len(parts)} stack{'' if len(parts) == 1 else 's'} of "
-            f"{'up to ' if len(parts) > 1 else ''}{min(size, count):,}: {type(model).__name__}, "
+            f"{'up to ' if len(parts) > 1 else ''}{most:,}: {type(model).__name__}, "
             f"{parameters:,} parameters, {_named(first)}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines

@@ -18,6 +18,7 @@ from descent.errors import UserError
 from descent.job import Job
 from descent.outcome import optimized
 from descent.runs import LOG, Run
+from descent.sweep.orphans import end_with_parent
 from descent.sweep.planning import FINAL, Planned, prepared
 
 TICK_SECONDS = 0.1
@@ -61,6 +62,7 @@ def run_task(task: Task) -> list[Outcome]:
     """Train the jobs; what goes wrong with one is that one's outcome."""
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
     if not task.stacked:
         return [_alone(job) for job in task.jobs]
@@ -77,14 +79,11 @@ def run_task(task: Task) -> list[Outcome]:
 
 def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
     """Import what stacks need and prepare their data: in a worker, while jobs are being checked."""
-    import polars  # noqa: F401
     import torch
-    from torch.utils.tensorboard.summary import hparams  # noqa: F401
 
-    import descent.stack.directory  # noqa: F401
+    import descent.sweep.preload  # noqa: F401
 
     torch.set_num_threads(1)
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # torch's first one is slow
     for config in data:
         prepared(config)
 
@@ -108,14 +107,14 @@ def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[O
         stack, [job.directory for job in jobs], [job.overrides for job in jobs],
         data.describe(), str(device),
     )  # fmt: skip
-    for finished in stack.train(tick):
-        job = jobs[finished.run]
-        result = directories.write(finished)
-        if job.config["picture"] is True and result["step"]:
-            from descent.report.curves import draw_run
+    for ended in stack.train(tick):
+        for finished, result in zip(ended, directories.write(ended), strict=True):
+            job = jobs[finished.run]
+            if job.config["picture"] is True and result["step"]:
+                from descent.report.curves import draw_run
 
-            draw_run(job.directory, result)
-        yield _outcome(job, result)
+                draw_run(job.directory, result)
+            yield _outcome(job, result)
 
 
 def _alone(job: Planned) -> Outcome:

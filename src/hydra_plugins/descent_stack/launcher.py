@@ -40,6 +40,21 @@ ConfigStore.instance().store(
 )
 
 
+class Returned(JobReturn):
+    """What Hydra gets of a job; its config is made when somebody asks: that takes milliseconds."""
+
+    def __init__(self, overrides: Sequence[str], config: Any, metric: float) -> None:
+        self._config = config
+        super().__init__(overrides=list(overrides), working_dir=str(Path.cwd()))
+        self.status, self.return_value = JobStatus.COMPLETED, metric
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return an attribute, `cfg` as Hydra's own launchers give it."""
+        if name == "cfg":
+            return OmegaConf.create(self._config)
+        return super().__getattribute__(name)
+
+
 class StackLauncher(Launcher):
     """Hands a sweeper's jobs to `descent.sweep`."""
 
@@ -62,13 +77,5 @@ class StackLauncher(Launcher):
 
         setup_globals()
         loader = self.hydra_context.config_loader
-        returns = []
-        for overrides, config, metric in launch_jobs(
-            loader, self.config, job_overrides, initial_job_idx, self.options
-        ):
-            made = JobReturn()
-            made.overrides, made.cfg = list(overrides), OmegaConf.create(config)
-            made.working_dir = str(Path.cwd())
-            made.status, made.return_value = JobStatus.COMPLETED, metric
-            returns.append(made)
-        return returns
+        ended = launch_jobs(loader, self.config, job_overrides, initial_job_idx, self.options)
+        return [Returned(*job) for job in ended]

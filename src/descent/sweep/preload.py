@@ -1,0 +1,25 @@
+"""What every worker needs: importing this once serves all that are forked afterwards."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+
+import torch
+
+import descent.stack.directory
+import descent.stack.engine
+import descent.sweep.tasks  # noqa: F401
+
+
+def _import_more() -> None:
+    import polars  # noqa: F401
+    import sklearn.datasets  # noqa: F401
+    from torch.utils.tensorboard import summary  # noqa: F401
+
+    # the first optimizer of a process imports much more of torch
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+_import_more()
+atexit.register(gc.freeze)  # as in `cli`: this process's end is waited for
