@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning as L
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ import descent.cli  # noqa: F401 - registers the resolvers
 from descent.assembly import assemble, build_model
 from descent.config import plain
 from descent.data.prepare import Description, prepare
+from descent.data.tensors import split_tensors
 from descent.job import Job
 from descent.losses import loss_for
 from descent.runs import Run
@@ -46,15 +48,18 @@ class Work:
             cfg = compose("train", overrides=[*self.overrides, *fixed, *more])
         return plain(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
 
+    def rows(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return features and targets of a split."""
+        prepared = prepare(self.config()["data"])
+        return split_tensors(prepared, split, torch.device(self.device), torch.float32)
+
     def parts(self) -> tuple[Tensor, Tensor, nn.Module, Callable, Callable, int]:
         """Return training features and targets, a fresh model, optimizer maker, loss, B."""
         config = self.config()
         prepared = prepare(config["data"])
         description = Description.from_dict(prepared.describe())
         model = build_model(config, description).to(self.device)
-        from descent.data.tensors import split_tensors
-
-        x, y = split_tensors(prepared, "train", torch.device(self.device), torch.float32)
+        x, y = self.rows("train")
         options = {k: v for k, v in config["optimizer"].items() if not k.startswith("_")}
         return (
             x, y, model, lambda p: torch.optim.SGD(p, **options),
@@ -118,6 +123,41 @@ def plain_lightning(work: Work) -> Callable[[], object]:
     )  # fmt: skip
     module = PlainModule(model, make, loss_of)
     return lambda: trainer.fit(module, loader)
+
+
+class WholeModule(PlainModule):
+    """A `PlainModule` that validates and tests."""
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        x, y = batch
+        self.log("val/loss", self.loss_of(self.model(x), y))
+
+    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+        x, y = batch
+        self.log("test/loss", self.loss_of(self.model(x), y))
+
+
+def lightning_job(work: Work) -> Callable[[], object]:
+    """Return a whole job in plain Lightning: validation, best and last checkpoint, test."""
+    warnings.filterwarnings("ignore")
+    _, _, model, make, loss_of, batch_size = work.parts()
+    train, val, test = (
+        DataLoader(TensorDataset(*work.rows(split)), batch_size, shuffle=split == "train")
+        for split in ("train", "val", "test")
+    )
+    where = tempfile.mkdtemp()
+    trainer = L.Trainer(
+        accelerator=work.device, devices=1, max_epochs=work.epochs, log_every_n_steps=1,
+        logger=TensorBoardLogger(where), enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[ModelCheckpoint(where, monitor="val/loss", save_last=True)],
+    )  # fmt: skip
+    module = WholeModule(model, make, loss_of)
+
+    def fit() -> None:
+        trainer.fit(module, train, val)
+        trainer.test(ckpt_path="best", dataloaders=test, verbose=False)
+
+    return fit
 
 
 def ours(work: Work, *more: str) -> Callable[[], object]:

@@ -16,8 +16,9 @@ import time
 from functools import partial
 from pathlib import Path
 
+import jax_stack
 import torch
-from contenders import Work, plain_lightning
+from contenders import Work, lightning_job
 from overhead import LINEAR, MLP
 from timing import print_table
 
@@ -25,6 +26,8 @@ from descent.blueprint import build_model
 from descent.data.prepare import Description, prepare
 from descent.stack.engine import Stack
 from descent.stack.sizing import footprint
+from descent.sweep.planning import Planned
+from descent.sweep.tasks import Task, run_task
 
 ROOT = Path(__file__).parents[2]
 SOME = 4  # jobs that stand for all where they are run one after another
@@ -67,7 +70,7 @@ def compare(name: str, work: Work, lrs: int, seeds: int, rounds: int) -> list[st
         times["start"].append(command(*overrides, "stop.epochs=1"))
         one = command(*overrides, "hydra/launcher=basic", "optimizer.lr=0.01")
         times["basic"].append((command(*fewer, "hydra/launcher=basic") - one) / (SOME - 1))
-        plain = [call(partial(plain_lightning, work)) for _ in range(SOME)]
+        plain = [call(partial(lightning_job, work)) for _ in range(SOME)]
         times["plain"].append(statistics.median(plain))
     runs = lrs * seeds
     beyond = [a - b for a, b in zip(times["stack"], times["start"], strict=True)]
@@ -102,6 +105,35 @@ def curve(work: Work, sizes: tuple[int, ...], rounds: int = 3) -> list[list[str]
     return rows
 
 
+def beside_jax(work: Work, runs: int, rounds: int) -> list[str]:
+    """Return a row: a run-step here and in JAX."""
+    ratios, ours, theirs = [], [], []
+    for _ in range(rounds):
+        ours.append(float(curve(work, (runs,), 1)[0][2].split()[0]))
+        theirs.append(jax_stack.run_step_seconds(work, runs, 1)[0] * 1e6)
+        ratios.append(ours[-1] / theirs[-1])
+    here, there, ratio = map(statistics.median, (ours, theirs, ratios))
+    return [work.name, f"{runs}", f"{here:.0f} us", f"{there:.0f} us", f"{ratio:.2f}"]
+
+
+def alone(work: Work, rounds: int) -> list[str]:
+    """Return a row: one job as a stack of one, and by Lightning as `src/train.py` trains it."""
+    config = work.config("picture=false", "trainer.limit_val_batches=1.0")
+    seconds = {stacked: [] for stacked in (True, False)}
+    for _ in range(rounds + 1):
+        for stacked, taken in seconds.items():
+            where = Path(tempfile.mkdtemp()) / "run"
+            task = Task((Planned(0, (), config, where),), stacked)
+            began = time.perf_counter()
+            (outcome,) = run_task(task)
+            taken.append(time.perf_counter() - began)
+            assert outcome.status == "ok", outcome
+    ratios = [a / b for a, b in zip(seconds[True][1:], seconds[False][1:], strict=True)]
+    stack, single = (statistics.median(taken[1:]) for taken in seconds.values())
+    ratio = f"{statistics.median(ratios):.2f}"
+    return [work.name, f"{work.steps:,}", f"{stack:.2f} s", f"{single:.2f} s", ratio]
+
+
 def main(rounds: int = 3) -> bool:
     """Print the tables; return whether the targets are met."""
     header = ["jobs", "runs", "whole command", "a run beyond imports", "basic launcher takes",
@@ -119,6 +151,16 @@ def main(rounds: int = 3) -> bool:
         "A run-step in a stack, one core (target: MLP at 64 <= 350 us, linear at 1,024 <= 1.5 us)",
         ["jobs", "stacked", "a run-step", "memory a run, at most"], rows,
     )  # fmt: skip
+    if jax_stack.available():
+        beside = [beside_jax(Work(mlp.name, MLP, 3), runs, rounds) for runs in (8, 64)]
+        header = ["jobs", "stacked", "a run-step", "in JAX", "ratio"]
+        print_table("The same in JAX, jit(scan(vmap)), one core (target: <= 1.2)", header, beside)
+    ones = [alone(Work(w.name, w.overrides, n), rounds) for w in (mlp, linear) for n in (20, 500)]
+    print_table(
+        "A stack of one beside a single run (target: <= 1.5)",
+        ["job", "steps", "stack of one", "single run", "ratio"], ones,
+    )  # fmt: skip
     found = {(row[0], row[1]): float(row[2].split()[0]) for row in rows}
     met = found[mlp.name, "64"] <= 350 and found[linear.name, "1,024"] <= 1.5
+    met = met and all(float(row[-1]) <= 1.5 for row in ones)
     return met and float(table[0][5][:-1]) >= 10 and float(table[1][5][:-1]) >= 100

@@ -1,4 +1,4 @@
-"""Workers forked from a server that has imported torch: real processes, in a process of their own."""
+"""Workers forked from a server that has imported torch: real processes, each test its own."""
 
 from __future__ import annotations
 

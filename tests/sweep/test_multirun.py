@@ -166,7 +166,7 @@ def test_an_interrupt_leaves_a_true_table_and_says_how_to_go_on(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers_too", [True, True, False])
+@pytest.mark.parametrize("workers_too", [True, False])
 @pytest.mark.parametrize("jobs", [12, 36])  # of few, workers start from nothing; else they fork
 def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(
     jobs: int, workers_too: bool, tmp_path: Path
@@ -218,6 +218,23 @@ def test_hydras_own_launcher_still_serves(type_command: Type, tmp_path: Path) ->
     done = type_command("train", "-m", *SMALL, "seed=0,1", "hydra/launcher=basic")
     assert done.returncode == 0, done.stderr
     assert [row["status"] for row in table(sweep_of(tmp_path))] == ["ok", "ok"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_cluster_trains_what_this_process_would(
+    engine: str, package: str, type_command: Type, tmp_path: Path
+) -> None:
+    pytest.importorskip(package, reason=f"the {engine} extra is not installed")
+    typed = ("-m", *SMALL, "seed=0,1", "data.batch_size=8,16")
+    for how in (f"hydra.launcher.engine={engine} hydra.launcher.workers=2", "sweep_dir=here"):
+        done = type_command("train", *typed, *how.split())
+        assert done.returncode == 0, done.stderr
+    there, here = (table(where) for where in (sweep_of(tmp_path), tmp_path / "here"))
+    for row in (*there, *here):
+        del row["seconds"], row["directory"]
+    assert there == here
+    assert [row["status"] for row in here] == ["ok"] * 4
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from descent.sweep.workers import Died, Workers, connect, run_tasks
 WORKER_START = 3.0
 PER_JOB, PER_JOB_ALONE = 0.006, 0.3
 PER_RUN_STEP, PER_STEP_ALONE, PER_MULTIPLY = 3e-6, 1.5e-4, 1.2e-10
-LONG_ALONE = 50_000  # steps from which Lightning's start costs less than a stack of one
+LONG_ALONE = 50_000  # steps of one run from which it is worth checkpoints on the way
 
 
 @dataclass(frozen=True)
