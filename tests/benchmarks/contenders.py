@@ -132,7 +132,7 @@ class WholeModule(PlainModule):
         x, y = batch
         self.log("val/loss", self.loss_of(self.model(x), y))
 
-    def test_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], i: int) -> None:
         x, y = batch
         self.log("test/loss", self.loss_of(self.model(x), y))
 

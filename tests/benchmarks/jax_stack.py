@@ -1,4 +1,4 @@
-"""The same stacked training in JAX: jit of scan over steps of vmap over runs; jax is not required."""
+"""The same stacked training in JAX, which need not be installed: jit of scan over steps of vmap."""
 
 from __future__ import annotations
 
