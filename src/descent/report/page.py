@@ -52,7 +52,7 @@ def write_page(
     path.write_text(
         environment.get_template(TEMPLATE.name).render(
             generator=GENERATOR, title=title_of(records), notes=notes, columns=columns, rows=rows,
-            pictures=[_embedded(picture, path.parent) for picture in pictures],
+            pictures=[embedded(picture, path.parent) for picture in pictures],
             commands=[record.command for record in records], provenance=_provenance(records),
         ),
         encoding="utf-8",
@@ -110,7 +110,8 @@ def _cell(value: Any) -> str:
     return "" if value is None else shown(value) if isinstance(value, (int, float)) else str(value)
 
 
-def _embedded(picture: Picture, directory: Path) -> dict[str, str]:
+def embedded(picture: Picture, directory: Path) -> dict[str, str]:
+    """Return title, caption and base64 PNG of a picture whose file lies in a directory."""
     png = (directory / f"{picture.name}.png").read_bytes()
     return {
         "title": picture.title,
