@@ -13,7 +13,7 @@ import numpy as np
 from descent.config import check_targets
 from descent.errors import UserError
 
-WORK = 1e8  # parameters times rows of all that is measured: about ten seconds on one core
+WORK = 1e8  # parameters times rows of all that is measured: about three seconds on one core
 TOLERANCE = 1e-4  # relative, of λ: more than a picture shows
 BATCHING = ("batch_size", "order", "drop_last", "window")  # what the full loss does not depend on
 

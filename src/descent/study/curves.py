@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
 
 import numpy as np
 
+from descent.endings import Status
+from descent.recording.axes import FULL_LOSS, RUNNING_LOSS
+from descent.study.options import OPTIMIZER, is_problem, label
+from descent.study.records import Track, full_loss, recorded, step_loss
 from descent.study.settings import Setting
-from descent.study.trials import Trial
+from descent.study.trials import Study, Trial, Value
+
+MOST_BEST = 12
+MOST_LOST = 10
+FEW = 3  # records; fewer show nothing of how a loss was lost, and its steps are read
+
+Reader = Callable[[Path], Track]
+NAMES = {FULL_LOSS: "full loss", RUNNING_LOSS: "running loss"}
 
 
 @dataclass(frozen=True)
@@ -33,11 +47,18 @@ class Band:
 
 @dataclass(frozen=True)
 class Lost:
-    """A trial that diverged: what, when and its loss up to there."""
+    """A trial that diverged: what, when and its loss up to there.
+
+    Args:
+        trial: its reason says what and when.
+        step, loss: [n]; not all finite.
+        name: of the loss: `step loss` where it was lost before others were recorded.
+    """
 
     trial: Trial
     step: np.ndarray
     loss: np.ndarray
+    name: str = "full loss"
 
 
 @dataclass(frozen=True)
@@ -48,3 +69,65 @@ class Bands:
     best: tuple[Band, ...]
     worst: Band | None
     lost: tuple[Lost, ...]
+
+
+def bands(study: Study, settings: Sequence[Setting]) -> Bands:
+    """Return the curves of the best setting of each optimizer, the worst one, and the lost.
+
+    Best and worst are among the settings that lost no trial. Of those that diverged one trial a
+    setting is taken first, by number, then further ones, up to ten.
+
+    Args:
+        study: the trials.
+        settings: of `settings`, best first.
+    """
+    whole = [s for s in settings if s.standing == "complete"]
+    within = bool(_callback(study).get("every_n_steps"))
+    readers: dict[str, Reader] = {
+        FULL_LOSS: lambda directory: full_loss(directory, within),
+        RUNNING_LOSS: lambda directory: recorded(directory, RUNNING_LOSS),
+    }
+    some = [t for s in whole[:1] for t in s.trials] or list(study.trials[:1])
+    name = FULL_LOSS if any(len(readers[FULL_LOSS](t.directory)) for t in some) else RUNNING_LOSS
+    keys = [key for key in study.swept if is_problem(key) or key == OPTIMIZER]
+    best: dict[tuple[Value, ...], Setting] = {}
+    for setting in whole:
+        best.setdefault(tuple(setting.values[key] for key in keys), setting)
+    chosen = list(best.values())[:MOST_BEST]
+    drawn = [band for s in chosen if (band := _band(s, readers[name])) is not None]
+    last = whole[-1] if whole and whole[-1] not in chosen else None
+    worst = None if last is None else _band(last, readers[name])
+    lost = [_lost(trial, readers[name], NAMES[name]) for trial in _diverged(study)]
+    return Bands(NAMES[name], tuple(drawn), worst, tuple(lost))
+
+
+def _callback(study: Study) -> dict[str, object]:
+    return (study.config.get("callbacks") or {}).get("full_loss") or {}
+
+
+def _band(setting: Setting, read: Reader) -> Band | None:
+    """Return quartiles at the steps that all trials have; None where there are none."""
+    tracks = [read(trial.directory) for trial in setting.trials]
+    step = reduce(np.intersect1d, [track.step for track in tracks])
+    if not len(step):
+        return None
+    each = np.array([track.loss[np.searchsorted(track.step, step)] for track in tracks])
+    low, median, high = np.quantile(each, [0.25, 0.5, 0.75], axis=0)
+    return Band(label(setting.values), setting, step, low, median, high, each)
+
+
+def _diverged(study: Study) -> list[Trial]:
+    trials = [trial for trial in study.trials if trial.status == Status.DIVERGED]
+    firsts = {tuple(trial.values.values()): trial for trial in reversed(trials)}
+    first = {trial.number for trial in firsts.values()}
+    trials.sort(key=lambda trial: (trial.number not in first, trial.number))
+    return sorted(trials[:MOST_LOST], key=lambda trial: trial.number)
+
+
+def _lost(trial: Trial, read: Reader, name: str) -> Lost:
+    track = read(trial.directory)
+    if len(track) < FEW:
+        steps = step_loss(trial.directory)
+        if len(steps) > len(track):
+            return Lost(trial, steps.step, steps.loss, "step loss")
+    return Lost(trial, track.step, track.loss, name)

@@ -13,7 +13,7 @@ from descent.errors import UserError
 from descent.runs import Run
 from descent.study.influence import influence, sorted_by
 from descent.study.mixed import METRIC, Found, found, of_one_multirun, swept_among
-from descent.study.options import number_in
+from descent.study.options import number_in, text
 from descent.study.table import Job, check_multirun, read_rows
 from descent.summary import is_seed
 
@@ -100,15 +100,15 @@ def read_study(sweep: Path) -> Study:
     return _by_influence(Study(sweep, trials, keys, metric, config, (*notes, *left_out), shared))
 
 
-def part_of(study: Study, trials: Sequence[Trial], drop: Sequence[str] = ()) -> Study:
-    """Return a study of some of the trials, without the options that do not differ in them.
+def part_of(study: Study, trials: Sequence[Trial], drop: Sequence[str]) -> Study:
+    """Return a study of some of the trials.
 
     Args:
         study: the whole.
         trials: those to keep.
-        drop: options that are known not to differ; their values become shared overrides.
+        drop: swept options that have one value in all of them, which becomes a shared override.
     """
-    typed = [f"{key}={trials[0].values[key]}" for key in drop]
+    typed = [f"{key}={text(trials[0].values[key])}" for key in drop]
     kept = tuple(replace(t, values=_without(t.values, drop)) for t in trials)
     keys = tuple(key for key in study.swept if key not in drop)
     made = replace(study, trials=kept, swept=keys, shared=(*study.shared, *typed))
@@ -130,7 +130,7 @@ def _trial(sweep: Path, one: Found, swept: Sequence[str], numbers: set[str]) -> 
     job, cells, options = one.job, one.row.cells, one.options
     luck = [key for key in swept if is_seed(key)]
     directory = sweep / job.directory
-    figures = {key: _float(text) for key, text in cells.items() if key not in OTHER}
+    figures = {key: _float(cell) for key, cell in cells.items() if key not in OTHER}
     step, samples, seconds = (_float(cells.get(key, "")) for key in TAKEN)
     return Trial(
         number=job.number,
@@ -151,9 +151,9 @@ def _trial(sweep: Path, one: Found, swept: Sequence[str], numbers: set[str]) -> 
     )
 
 
-def _float(text: str) -> float | None:
+def _float(cell: str) -> float | None:
     try:
-        return float(text) if text else None
+        return float(cell) if cell else None
     except ValueError:
         return None
 

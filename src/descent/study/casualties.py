@@ -1,0 +1,78 @@
+"""Sentences on the trials that did not end well: how many, where, and whether it was foreseen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from descent.endings import Status
+from descent.study.grid import Grid
+from descent.study.options import learning_rate, number_in, ordered, short, text
+from descent.study.trials import Study, Trial
+
+ENDED = (Status.OK, Status.DIVERGED, Status.FAILED)
+FEW = 3  # values that are told one by one
+
+
+def casualties(study: Study, grids: Sequence[Grid] = ()) -> list[str]:
+    """Return a sentence for each kind of trial that did not end well.
+
+    Args:
+        study: the trials.
+        grids: whose boundaries are held against where trials diverged.
+    """
+    total, told = len(study.trials), []
+    diverged = [trial for trial in study.trials if trial.status == Status.DIVERGED]
+    failed = [trial for trial in study.trials if trial.status == Status.FAILED]
+    pending = sum(trial.status not in ENDED for trial in study.trials)
+    if diverged:
+        share = f"{100 * len(diverged) / total:.3g}%"
+        where = _where(study, diverged)
+        told.append(f"{len(diverged):,} of {total:,} trials diverged ({share}){where}.")
+    told += [sentence for grid in grids if (sentence := _foreseen(grid))]
+    if failed:
+        why, count = Counter(trial.reason for trial in failed).most_common(1)[0]
+        most = "" if count == len(failed) else f", {count:,} of them"
+        noun = "trial" if len(failed) == 1 else "trials"
+        told.append(f"{len(failed):,} {noun} failed{most}: {why.rstrip('.')}.")
+    if pending:
+        verb = "has" if pending == 1 else "have"
+        told.append(f"{pending:,} of {total:,} trials {verb} not ended; all this may change.")
+    return told
+
+
+def _where(study: Study, lost: Sequence[Trial]) -> str:
+    """Return what the lost trials have in common: a least lr, few values of other options."""
+    words = []
+    for key in study.swept:
+        own, every = (ordered(t.values[key] for t in part) for part in (lost, study.trials))
+        if len(own) == len(every):
+            continue
+        if key == learning_rate(study) and len(own) > 1 and own == every[-len(own) :]:
+            words.append(f"{short(key)} of {text(own[0])} or more")
+        elif len(own) <= FEW:
+            words.append(f"{short(key)}={' or '.join(map(text, own))}")
+    return f", all with {' and '.join(words)}" if words else ""
+
+
+def _foreseen(grid: Grid) -> str:
+    """Return how a grid's boundary foretold what diverged; empty without one."""
+    if grid.boundary is None or grid.y is None:
+        return ""
+    above, below = [0, 0], [0, 0]  # diverged, all
+    for (column, row), setting in grid.cells.items():
+        limit, lr = float(grid.boundary[column]), number_in(grid.ys[row])
+        if lr is not None and not math.isnan(limit):
+            side = above if lr > limit else below
+            side[0] += sum(trial.status == Status.DIVERGED for trial in setting.trials)
+            side[1] += len(setting.trials)
+    limits = sorted({f"{limit:.3g}": limit for limit in grid.boundary if limit == limit}.items())
+    names = [name for name, _ in sorted(limits, key=lambda item: item[1])]
+    span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+    who = f"{grid.title}: above" if grid.title else "Above"
+    over = f"{above[0]:,} of {above[1]:,} trials above diverged" if above[1] else "none was above"
+    return (
+        f"{who} {short(grid.y)} {span} theory foretells divergence; {over}, and {below[0]:,} of "
+        f"{below[1]:,} below diverged."
+    )
