@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
-RUNS ?= outputs
-PORT ?= 6006
 
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-slow lint format bench dashboard pictures clean
@@ -47,8 +45,9 @@ format: $(READY) ## let ruff rewrite the files
 bench: $(READY) ## speed next to plain PyTorch and plain Lightning
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
 
-dashboard: $(READY) ## TensorBoard over outputs/ on localhost
-	$(BIN)/tensorboard --logdir $(RUNS) --host localhost --port $(PORT)
+# RUNS: a multirun, a run, or a directory of runs; PORT: where to listen; ARGS: choose=all, most=100
+dashboard: $(READY) ## TensorBoard on localhost over the latest sweep's best runs
+	$(BIN)/python src/dashboard.py $(if $(RUNS),'run=$(RUNS)') $(if $(PORT),port=$(PORT)) $(ARGS)
 
 # README's pictures: experiment and which picture of its report
 PICTURES := optimizers_on_a_valley/landscape gd_vs_sgd_vs_minibatch/surface momentum_escapes_local_minimum/landscape

@@ -31,7 +31,8 @@ FLOORS = [
     ["learner", "cli", "job", "report", "stack"],
     ["callbacks", "device"],
     ["assembly"],
-    ["training", "evaluation", "reporting", "dashboard"],
+    ["training", "evaluation", "sweep_reporting", "dashboard"],
+    ["reporting"],
     ["sweep"],
 ]
 SAME_FLOOR = {("scores", "losses")}
@@ -40,7 +41,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WALLS = {
     "hydra": [
         "train", "eval", "report", "dashboard", "descent.cli", "descent.config", "descent.job",
-        "descent.sweep.composing", "descent.sweep.hydra", "hydra_plugins",
+        "descent.sweep.composing", "descent.sweep.hydra", "descent.sweep.after", "hydra_plugins",
     ],
     "lightning": [
         "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
@@ -68,7 +69,7 @@ BEFORE_TORCH = [
     "descent.cli", "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
-    "descent.dashboard",
+    "descent.dashboard", "descent.recording.axes",
     *(f"descent.dashboard.{n}" for n in ("finding", "rows", "choosing", "hparams", "logdir")),
     *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),

@@ -1,0 +1,20 @@
+"""Show a sweep's chosen runs in TensorBoard: `python src/dashboard.py --help`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from descent.cli import one_sentence
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="dashboard")
+def main(cfg: DictConfig) -> None:
+    """Find and choose the runs first; TensorBoard is begun when there is something to show."""
+    with one_sentence():
+        from descent.dashboard.opening import run
+
+        run(cfg)
+
+
+if __name__ == "__main__":
+    with one_sentence():
+        main()
