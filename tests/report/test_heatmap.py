@@ -99,14 +99,18 @@ def test_a_cell_holds_the_mean_the_spread_and_the_share_that_diverged():
 
 def test_what_has_no_score_is_not_imputed_and_what_was_never_tried_is_empty():
     cells = {(0, 0): [0.1, "failed"], (1, 0): ["failed", "failed"], (1, 1): [0.3, 0.3]}
-    picture = heatmap([grid(cells, xs=SIZES[:2], ys=RATES[:2])])
+    cells[2, 0] = [0.2, "failed", DIV, DIV]
+    picture = heatmap([grid(cells, ys=RATES[:2])])
     axes = picture.figure.axes[0]
-    assert texts(axes) == {(0, 0): "0.100\n1 of 2", (1, 0): "no score", (1, 1): "0.300\n±0"}
+    assert texts(axes) == {
+        (0, 0): "0.100\n1 of 2", (1, 0): "no score", (1, 1): "0.300\n±0",
+        (2, 0): "0.200\n50% div. n=1",
+    }  # fmt: skip
     assert squares(axes, "no score") == [(1, 0)]
-    assert squares(axes, "never tried") == [(0, 1)]
+    assert squares(axes, "never tried") == [(0, 1), (2, 1)]
     means = named(axes, "means")[0].get_array()
-    np.testing.assert_array_equal(means.mask, [[False, True], [True, False]])
-    assert legend(picture) == ["no score", "never tried"]
+    np.testing.assert_array_equal(means.mask, [[False, True, False], [True, False, True]])
+    assert legend(picture)[1:] == ["no score", "never tried"]
 
 
 def test_a_missed_target_is_told_from_divergence():

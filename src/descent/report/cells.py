@@ -30,8 +30,8 @@ def cell_text(grid: Grid, column: int, row: int, lines: int) -> list[str]:
         return [brief(mean, 2)]
     diverged = round(len(setting.trials) * grid.diverged[row, column])
     if len(setting.scores) < len(setting.trials) - diverged:
-        lost = f"{lost} n={len(setting.scores)}" if lost else ""
-        lost = lost or f"{len(setting.scores)} of {len(setting.trials)}"
+        left = len(setting.scores)
+        lost = f"{lost} n={left}" if lost else f"{left} of {len(setting.trials)}"
     known = len(setting.scores) > 1 and math.isfinite(spread)
     spread = 0.0 if spread < NOISE * abs(mean) else spread
     spreads, losses = [f"±{brief(spread, 2)}"] * known, [lost] * bool(lost)

@@ -1,0 +1,97 @@
+"""What to see in the losses of a sweep, in a few sentences with numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from descent.report.cells import spoken
+from descent.report.style import counted
+from descent.study.curves import Band, Bands, Lost
+from descent.study.options import label
+
+LONGEST = 40  # characters of a reason that a legend has room for
+
+
+def grouped(lost: Sequence[Lost]) -> dict[str, list[Lost]]:
+    """Return lost trials by their setting, those lost first first."""
+    groups: dict[str, list[Lost]] = {}
+    for one in sorted(lost, key=_when):
+        groups.setdefault(_named(one), []).append(one)
+    return groups
+
+
+def _named(lost: Lost) -> str:
+    return label(lost.trial.values) or "the only setting"
+
+
+def _when(lost: Lost) -> int:
+    return lost.trial.step or 0
+
+
+def happened(lost: Sequence[Lost]) -> str:
+    """Return what became of a setting's lost trials, and when: `step loss is nan at step 12`."""
+    steps = [_when(one) for one in lost]
+    if len(lost) == 1:
+        what = _what(lost[0])
+        return what if len(what) <= LONGEST else f"diverged at step {steps[0]:,}"
+    several = min(steps) < max(steps)
+    when = f"steps {min(steps):,} to {max(steps):,}" if several else f"step {steps[0]:,}"
+    return f"{counted(len(lost), 'trial')} diverged at {when}"
+
+
+def _what(lost: Lost) -> str:
+    """Return the reason without its bracket and its advice."""
+    return re.split(r" \(|; ", lost.trial.reason)[0] or f"diverged at step {_when(lost):,}"
+
+
+def caption(bands: Bands) -> str:
+    """Say who ends lowest, how far above it the worst ends, and what was lost first.
+
+    Args:
+        bands: with a line at least.
+    """
+    ends = sorted(
+        ((end, band) for band in bands.best if np.isfinite(end := _end(band))),
+        key=lambda pair: pair[0],
+    )
+    told = []
+    if ends:
+        end, band = ends[0]
+        told.append(f"Lowest final {bands.loss}: {spoken(end)}{_quartiles(band)}, {band.label}")
+        if len(ends) > 1:
+            told[0] += f"; {_who(ends[1:])} {_between(ends[1:])}"
+    if bands.worst is not None and np.isfinite(_end(bands.worst)):
+        told.append(f"The worst, {bands.worst.label}, ends at {spoken(_end(bands.worst))}")
+    if bands.lost:
+        first = min(bands.lost, key=_when)
+        many = counted(len(bands.lost), "trial")
+        where = "at the crosses on the upper edge"
+        told.append(f"Drawn {where}: {many} that diverged, first {_named(first)}: {_what(first)}")
+    return ". ".join(told) + "." if told else f"No finite {bands.loss} was recorded."
+
+
+def _end(band: Band) -> float:
+    """Return the last known median; NaN if there is none."""
+    known = band.median[np.isfinite(band.median)]
+    return float(known[-1]) if len(known) else math.nan
+
+
+def _quartiles(band: Band) -> str:
+    if len(band.each) < 2:
+        return ""
+    at = np.flatnonzero(np.isfinite(band.median))[-1]
+    low, high = spoken(float(band.low[at])), spoken(float(band.high[at]))
+    return f" (median of {len(band.each)} seeds; quartiles {low} and {high})"
+
+
+def _who(ends: Sequence[tuple[float, Band]]) -> str:
+    return f"{ends[0][1].label} ends" if len(ends) == 1 else f"{len(ends)} other optimizers end"
+
+
+def _between(ends: Sequence[tuple[float, Band]]) -> str:
+    low, high = spoken(ends[0][0]), spoken(ends[-1][0])
+    return f"at {low}" if len(ends) == 1 else f"between {low} and {high}"
