@@ -18,9 +18,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 90  # seconds, on a machine with other work
-# lr=3 diverges on diabetes whatever the batch: 2/λ_max is below 1 for standardized features
+# the squared error on standardized diabetes has a largest curvature of about 8: descent is stable
+# below lr = 2/8, and lr=3 diverges whatever the batch
 SWEEP = (
-    "model=linear", "data=diabetes", "optimizer=sgd", "stop.epochs=5", "picture=false",
+    "model=linear", "data=diabetes", "optimizer=sgd", "stop.epochs=5", "report=false",
     "data.batch_size=20,100", "optimizer.lr=1e-3,1e-2,1e-1,3", "seed=range(3)",
 )  # fmt: skip
 SWEPT = {"data.batch_size": "batch_size", "optimizer.lr": "lr", "seed": "seed"}
@@ -104,16 +105,15 @@ def name_of(row: dict[str, Any], rank: int) -> str:
     return " ".join([f"{rank:02d}", *([] if row["status"] == "ok" else ["diverged"]), *words])
 
 
-def test_the_overlay_charts_draw_four_losses_of_each_good_run(browser, served):
-    good = best_of_settings(served.results)
-    assert len(good) == 6
+def test_the_overlay_charts_draw_four_losses_of_each_of_the_best_runs(browser, served):
+    good = best_of_settings(served.results)[:4]
     browser.look(1280, 1200)
     browser.open(served.pages["losses"])
     seen = until(
         lambda: browser.run(DEEP, "path.line", "e.getAttribute('d').split('L').length"),
-        lambda paths: len(paths) == 48 and min(paths) > 1,
+        lambda paths: len(paths) == 32 and min(paths) > 1,
     )
-    assert len(seen) == 2 * 4 * 6  # charts by step and by samples, losses, runs
+    assert len(seen) == 2 * 4 * 4  # charts by step and by samples, losses, runs
     assert min(seen) > 1  # each line has more than one point
     titles = browser.run(DEEP, "tf-custom-scalar-multi-line-chart-card", "e._titleDisplayString")
     assert titles == ["step and epoch loss, by step", "step and epoch loss, by samples"]

@@ -22,7 +22,7 @@ from descent.rules import Choice, Rule
 
 log = logging.getLogger(__name__)
 
-FEW = 9  # runs in a chart of four lines a run; one digit, so that a short pattern finds them
+FEW = 4  # runs in a chart of four lines a run; one digit, so that a short pattern finds them
 
 RULES = {
     "run": Rule(str, words=(None,)),
@@ -110,7 +110,7 @@ def addresses(address: str, chosen: Chosen) -> dict[str, str]:
     """Return the pages worth opening: curves, losses over each other, the table of options.
 
     A run that diverged takes the whole scale of a chart, so runs that ended well are shown first,
-    and in the charts with four lines a run the best nine. Both are the pages' own filters.
+    and in the charts with four lines a run the best four. Both are the pages' own filters.
     """
     base = address.rstrip("/") + "/"
     good = sum(run.row["status"] == Status.OK for run in chosen.runs)
