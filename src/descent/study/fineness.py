@@ -87,7 +87,7 @@ def beyond(
         found = [float(f"{edge * factor**n:.2g}") for n in (1, 2)]
         found = [float(max(1, round(edge * factor**n))) for n in (1, 2)] if whole else found
     else:
-        found = [edge + n * (edge - inner) for n in (1, 2)]
+        found = [float(f"{edge + n * (edge - inner):.4g}") for n in (1, 2)]
     fits = [v for v in found if rule is None or rule.problem(int(v) if whole else v) is None]
     if key == BATCH and rows is not None:
         fits = [v for v in fits if v <= rows]
@@ -123,17 +123,19 @@ def coarse(
         sides = [numbers[place - 1], numbers[place + 1]]
         ratios = [_ratio(_beside(settings, winner, key, side), best, measure) for side in sides]
         if min(ratios) >= COARSE:
-            told = [_told(ratio, side) for ratio, side in zip(ratios, sides, strict=True)]
-            what = measure.label if measure.lower else f"1 - {measure.label}"
+            told = [_told(ratio, side, measure) for ratio, side in zip(ratios, sides, strict=True)]
             found[key] = (
-                f"The grid is coarse in {short(key)}: {what} is {told[0]} and {told[1]}; the best "
-                "may lie between."
+                f"The grid is coarse in {short(key)}: {told[0]}, {told[1]}; a better one may lie "
+                "between."
             )
     return found
 
 
-def _told(ratio: float, number: float) -> str:
-    return f"{'lost' if math.isinf(ratio) else f'{ratio:.3g} times as large'} at {number:g}"
+def _told(ratio: float, number: float, measure: Measure) -> str:
+    if math.isinf(ratio):
+        return f"at {number:g} a trial {'was lost' if measure.target is None else 'missed it'}"
+    what = measure.label if measure.lower else f"1 - {measure.label}"
+    return f"at {number:g} the {what} is {ratio:.3g} times as large"
 
 
 def _beside(

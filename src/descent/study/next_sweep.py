@@ -30,7 +30,7 @@ def after_winner(
     edges: Mapping[str, int],
     coarse: Iterable[str],
 ) -> Next:
-    """Return the sweep that follows a winner: wider and finer where that is due, else to confirm it.
+    """Return the sweep that follows a winner: wider, finer, or to confirm it.
 
     Args:
         study: the trials.

@@ -1,0 +1,294 @@
+"""What a sweep is said to have found, and commands that Hydra composes."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from descent.config import check
+from descent.study.advice import Advice, advice
+from descent.study.boundary import boundaries
+from descent.study.fineness import between, beyond
+from descent.study.grid import grids
+from descent.study.settings import Measure, settings
+from descent.study.trials import read_study
+
+VAL = Measure("best/val/loss", "best val loss", True)
+CONF = Path(__file__).parents[2] / "conf"
+Write = Callable[..., Path]
+
+
+def advised(sweep: Path, measure: Measure = VAL) -> Advice:
+    study = read_study(sweep)
+    own = settings(study, measure)
+    return advice(study, own, grids(study, own, measure), measure)
+
+
+def job(loss: float, more: dict[str, Any] | None = None, **values: Any) -> Any:
+    made = {"values": {key.replace("__", "."): value for key, value in values.items()}}
+    return {**made, "metrics": {"best/val/loss": loss}, **(more or {})}
+
+
+def composed(advice: Advice) -> list[Any]:
+    """Return the checked config of each setting of the next sweep, as Hydra composes them."""
+    python, script, multirun, *words = shlex.split(advice.next_sweep[0])
+    assert (python, script, multirun) == ("python", "src/train.py", "-m")
+    parsed = OverridesParser.create().parse_overrides(words)
+    jobs = BasicSweeper.split_arguments(parsed, None)[0]
+    first = [o for o in jobs[0] if o.startswith("seed=")]
+    made = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for overrides in jobs:
+            if first != [o for o in overrides if o.startswith("seed=")]:
+                continue
+            made.append(compose("train", overrides=list(overrides)))
+            check(made[-1])
+    return made
+
+
+LRS = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+def valley(best: float, depth: float = 0.1, **options: Any) -> list[Any]:
+    """Return losses that rise with the square of log lr's distance, alike for three seeds."""
+    rng = np.random.default_rng(1)
+    return [
+        job(1 + depth * math.log10(lr / best) ** 2 + rng.normal(0, 0.002), optimizer__lr=lr,
+            seed=s, **options)
+        for lr in LRS for s in range(3)
+    ]  # fmt: skip
+
+
+def test_the_planted_winner_is_told_with_its_uncertainty(write_sweep: Write) -> None:
+    jobs = valley(0.1)
+    scores = [one["metrics"]["best/val/loss"] for one in jobs[6:9]]
+    found = advised(write_sweep(jobs, shared=["data=wine", "model=linear"]))
+    assert found.winner is not None
+    assert found.winner.values == {"optimizer.lr": 0.1}
+    half = 4.302653 * np.std(scores, ddof=1) / math.sqrt(3)  # Student's t with 2 degrees, 97.5 %
+    mean = np.mean(scores)
+    assert found.sentences[0] == (
+        f"The best setting is lr=0.1: best val loss = {mean:.4g} ± {np.std(scores, ddof=1):.2g} "
+        f"(standard deviation over 3 seeds; 95% interval of the mean {mean - half:.4g} to "
+        f"{mean + half:.4g})."
+    )
+    assert found.tied == ()
+    assert found.sentences[1] == (
+        "The other 4 that lost no trial are worse (paired over 3 seeds, Holm's correction, 5% "
+        "level)."
+    )
+    assert found.sentences[2] == (
+        "The best was picked by these very seeds, which flatters it: confirm it with others."
+    )
+    assert len(found.sentences) == 3
+    assert found.next_sweep == (
+        "python src/train.py -m data=wine model=linear optimizer.lr=0.1 'seed=range(3,8)'",
+        "confirm the best setting with fresh seeds",
+    )
+    assert [cfg.optimizer.lr for cfg in composed(found)] == [0.1]
+
+
+def test_a_planted_tie_is_told_and_taken_along(write_sweep: Write) -> None:
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, 0.1, 6)
+    jobs = [
+        job(float(level + luck[s] + rng.normal(0, 0.01)), optimizer=name, seed=s)
+        for name, level in (("sgd", 1.0), ("adam", 1.0), ("rmsprop", 2.0)) for s in range(6)
+    ]  # fmt: skip
+    found = advised(write_sweep(jobs, shared=["data=wine", "model=linear"]))
+    assert found.winner is not None
+    (tied,) = found.tied
+    names = {str(s.values["optimizer"]) for s in (found.winner, tied)}
+    assert names == {"sgd", "adam"}
+    assert found.sentences[1] == (
+        "1 other setting cannot be told from it (paired over 6 seeds, Holm's correction, 5% "
+        f"level): {tied.values['optimizer']} ({tied.mean:.4g}). The other one that lost no trial "
+        "is worse."
+    )
+    assert found.next_sweep[1] == (  # type: ignore[misc]
+        "confirm the best setting and those tied with it with fresh seeds"
+    )
+    assert "'seed=range(6,12)'" in found.next_sweep[0]
+    assert {cfg.optimizer._target_ for cfg in composed(found)} == {
+        "torch.optim.SGD", "torch.optim.Adam",
+    }  # fmt: skip
+
+
+def test_a_winner_at_the_edge_is_told_and_the_grid_goes_on(write_sweep: Write) -> None:
+    found = advised(write_sweep(valley(30), shared=["data=wine", "model=linear"]))
+    assert "Its lr=1 is the largest that was tried: larger ones may be better." in found.sentences
+    assert found.next_sweep == (
+        "python src/train.py -m data=wine model=linear optimizer.lr=1,3.3,11 seed=0,1,2",
+        "try larger lr",
+    )
+    assert {cfg.optimizer.lr for cfg in composed(found)} == {1, 3.3, 11}
+
+
+def test_a_coarse_grid_is_told_and_refined(write_sweep: Write) -> None:
+    found = advised(write_sweep(valley(0.1, depth=2), shared=["data=wine", "model=linear"]))
+    low = 1 + 2 * math.log10(0.3) ** 2
+    told = next(sentence for sentence in found.sentences if "coarse" in sentence)
+    assert told.startswith(f"The grid is coarse in lr: at 0.03 the best val loss is {low:.2f}")
+    assert told.endswith("; a better one may lie between.")
+    assert found.next_sweep == (
+        "python src/train.py -m data=wine model=linear optimizer.lr=0.055,0.1,0.17 seed=0,1,2",
+        "try a finer grid of lr",
+    )
+    assert len(composed(found)) == 3
+
+
+def test_one_seed_says_nothing_of_ties(write_sweep: Write) -> None:
+    found = advised(write_sweep([job(lr, optimizer__lr=lr) for lr in (0.1, 0.2, 0.3)]))
+    assert found.tied == ()
+    assert found.sentences[0] == "The best setting is lr=0.1: best val loss = 0.1, with one seed."
+    assert found.sentences[1].startswith("One seed cannot tell a better setting from a luckier")
+
+
+def test_diverged_and_failed_trials_are_counted_and_placed(write_sweep: Write) -> None:
+    bad = {"status": "diverged"}
+    jobs = [
+        job(lr, bad if name == "sgd" and lr >= 0.3 else None, optimizer=name, optimizer__lr=lr)
+        for name in ("sgd", "adam") for lr in LRS
+    ]  # fmt: skip
+    jobs[9] |= {"status": "failed", "reason": "ValueError: no."}
+    found = advised(write_sweep(jobs))
+    assert found.sentences[-2:] == (
+        "2 of 10 trials diverged (20%), all with lr of 0.3 or more and optimizer=sgd.",
+        "1 trial failed: ValueError: no.",
+    )
+
+
+def test_the_boundary_is_held_against_what_diverged(real_sweep: Path) -> None:
+    study = read_study(real_sweep)
+    measure = Measure("train/full_loss", "final full loss", True)
+    own = settings(study, measure)
+    drawn = boundaries(study, grids(study, own, measure))
+    found = advice(study, own, drawn, measure)
+    lost = [t for t in study.trials if t.status == "diverged"]
+    above = [t for t in lost if t.values["optimizer.lr"] == 1.1]
+    assert (
+        f"sgd: above lr 1 theory foretells divergence; {len(above)} of 4 trials above diverged, "
+        f"and {len(lost) - len(above)} of 12 below diverged." in found.sentences
+    )
+    assert len(composed(found)) > 1
+
+
+def test_an_unfinished_multirun_is_to_be_finished_first(write_sweep: Write) -> None:
+    jobs = valley(0.1)
+    jobs[0] |= {"status": "running", "metrics": {}}
+    sweep = write_sweep(jobs, shared=["data=wine", "model=linear"])
+    found = advised(sweep)
+    assert found.winner is not None
+    assert found.sentences[-1] == "1 of 15 trials has not ended; all this may change."
+    assert found.next_sweep == (
+        "python src/train.py -m data=wine model=linear optimizer.lr=0.01,0.03,0.1,0.3,1 "
+        f"seed=0,1,2 sweep_dir={sweep}",
+        "train the trials that have not ended",
+    )
+
+
+def test_without_a_winner_there_is_none(write_sweep: Write) -> None:
+    bad = {"status": "diverged"}
+    shared = ["data=wine", "model=linear"]
+    all_lost = [job(math.nan, bad, optimizer__lr=lr, seed=s) for lr in (1, 3) for s in (0, 1)]
+    found = advised(write_sweep(all_lost, shared=shared, name="lost"))
+    assert found.winner is None
+    assert found.sentences[0] == "No trial ended well with a score, so there is no winner."
+    assert found.next_sweep[1] == "smaller learning rates, since none ended well"  # type: ignore[misc]
+    assert {cfg.optimizer.lr for cfg in composed(found)} == {0.01, 0.03, 0.1, 0.3}
+    half = [job(lr, bad if s else None, optimizer__lr=lr, seed=s) for lr in (1, 3) for s in (0, 1)]
+    found = advised(write_sweep(half, name="half"))
+    assert found.sentences[0] == (
+        "No setting ended well with every seed, so there is no winner; the best of what is left is "
+        "lr=1: 1 over 1 of its 2 trials."
+    )
+    begun = [job(1, {"status": "running", "metrics": {}}, optimizer__lr=lr) for lr in (1, 3)]
+    found = advised(write_sweep(begun, name="begun"))
+    assert found.sentences[0].startswith("No setting has all its trials ended yet")
+
+
+def test_seeds_alone_lead_to_a_sweep_of_the_learning_rate(write_sweep: Write) -> None:
+    jobs = [job(1 + s / 10, seed=s) for s in range(6)]
+    found = advised(write_sweep(jobs, shared=["data=wine", "optimizer=sgd", "optimizer.lr=0.1"]))
+    assert found.sentences[0].startswith("The best val loss is 1.25 ± 0.19 (standard deviation")
+    assert found.next_sweep[0] == (  # type: ignore[misc]
+        "python src/train.py -m data=wine optimizer=sgd optimizer.lr=0.001,0.01,0.1,1 "
+        "'seed=range(0,6)'"
+    )
+    assert len(composed(found)) == 4
+
+
+def test_a_recipe_s_own_grid_is_switched_off(write_sweep: Write) -> None:
+    jobs = [job(b, base_lr=b, seed=s) for b in (0.1, 0.2) for s in (0, 1)]
+    found = advised(write_sweep(jobs, shared=["sweep=lr_batch", "model=linear"]))
+    words = shlex.split(found.next_sweep[0])  # type: ignore[misc]
+    assert words[3:7] == [
+        "sweep=lr_batch", "model=linear", "hydra.sweeper.params=null", "base_lr=0.025,0.05,0.1",
+    ]  # fmt: skip
+
+
+def test_each_problem_has_its_winner(write_sweep: Write) -> None:
+    jobs = [
+        job(scale * abs(math.log(lr / best)) + scale + s / 1e3, data=data, optimizer__lr=lr, seed=s)
+        for data, scale, best in (("wine", 1.0, 0.1), ("iris", 50.0, 1.0)) for lr in LRS
+        for s in (0, 1)
+    ]  # fmt: skip
+    found = advised(write_sweep(jobs, shared=["model=linear"]))
+    assert found.winner is None
+    assert found.sentences[0].startswith("wine: The best setting is lr=0.1: best val loss = 1 ±")
+    iris = [sentence for sentence in found.sentences if sentence.startswith("iris: ")]
+    assert iris[0].startswith("iris: The best setting is lr=1: best val loss = 50")
+    assert iris[2] == "iris: Its lr=1 is the largest that was tried: larger ones may be better."
+    assert found.next_sweep[1].startswith("wine: try a finer grid of lr")  # type: ignore[misc]
+    assert "data=wine" in found.next_sweep[0]  # type: ignore[misc]
+
+
+def test_accuracies_are_compared_by_their_errors(write_sweep: Write) -> None:
+    accuracy = {0.01: 0.90, 0.1: 0.98, 1.0: 0.96}
+    jobs = [
+        {"values": {"optimizer.lr": lr}, "metrics": {"best/val/accuracy": a}}
+        for lr, a in accuracy.items()
+    ]
+    measure = Measure("best/val/accuracy", "best val accuracy", False)
+    found = advised(write_sweep(jobs, config={"optimized_metric": "val/accuracy"}), measure)
+    assert found.winner is not None
+    assert found.winner.values == {"optimizer.lr": 0.1}
+    assert any(
+        "at 0.01 the 1 - best val accuracy is 5 times as large, at 1 the 1 - best val accuracy is "
+        "2 times as large" in sentence for sentence in found.sentences
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "numbers", "side", "expected"),
+    [
+        ("optimizer.lr", (0.01, 0.1), 1, (1.0, 10.0)),
+        ("optimizer.lr", (0.01, 0.1), -1, (0.001, 0.0001)),
+        ("optimizer.lr", (0.001, 1.0), 1, (10.0, 100.0)),  # not by a thousand
+        ("data.batch_size", (16.0, 64.0), 1, (256.0,)),  # 1,024 are more than the rows
+        ("data.batch_size", (2.0, 4.0), -1, (1.0,)),
+        ("data.batch_size", (1.0, 4.0), -1, ()),
+        ("optimizer.momentum", (0.5, 0.9), 1, (0.95, 0.975)),
+        ("optimizer.momentum", (0.0, 0.9), -1, ()),
+        ("optimizer.weight_decay", (0.0, 0.1), 1, (0.2, 0.3)),
+    ],
+)
+def test_a_row_goes_on_as_it_went_within_what_an_option_may_be(
+    key: str, numbers: tuple[float, ...], side: int, expected: tuple[float, ...]
+) -> None:
+    assert beyond(key, numbers, side, rows=500) == expected
+
+
+def test_halves_between_neighbours_are_geometric_and_whole_where_they_must_be() -> None:
+    assert between("optimizer.lr", (0.01, 0.04, 0.16), 0.04) == (0.02, 0.04, 0.08)
+    assert between("data.batch_size", (16.0, 64.0), 16.0) == (16.0, 32.0)
+    assert between("optimizer.momentum", (0.0, 0.9), 0.0) == (0.0, 0.45)
