@@ -231,12 +231,12 @@ def test_the_page_asks_for_nothing_and_lets_nothing_else_run(study):
 def test_the_settings_show_mean_spread_and_what_was_lost(study):
     rows = write(study).rows
     at = next(i for i, row in enumerate(rows) if row and row[0] == "rank")
-    assert rows[at][1:] == ["optimizer.lr", "model.name", LOSS.label, "runs", "diverged"]
+    assert rows[at][1:] == ["optimizer.lr", "model.name", "runs", "diverged", LOSS.label]
     # standard deviation of two: their distance over the root of two
     assert statistics.stdev([0.1, 0.2]) == pytest.approx(0.1 / math.sqrt(2))
-    assert rows[at + 1] == ["1 best", "0.1", "a", "0.15 ± 0.071", "2", ""]
-    assert rows[at + 2] == ["2 tied", "0.01", HOSTILE, "0.6 ± 0.14", "2", ""]
-    assert rows[at + 3] == ["3", "10", "a", "0.9 (1 of 2)", "2", "50%"]
+    assert rows[at + 1] == ["1 best", "0.1", "a", "2", "", "0.15 ± 0.071"]
+    assert rows[at + 2] == ["2 tied", "0.01", HOSTILE, "2", "", "0.6 ± 0.14"]
+    assert rows[at + 3] == ["3", "10", "a", "2", "50%", "0.9 (1 of 2)"]
 
 
 def test_a_sweep_of_very_many_settings_shows_the_best_and_says_so(study):

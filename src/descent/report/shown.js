@@ -15,7 +15,8 @@ function shown(value, whole) {
 // C's %.4g of a number that is not negative.
 function general(size) {
   // most numbers: no exponent, and too fine for a tie
-  if (size >= 1e-4 && size < 9999 && !Number.isInteger(256 * size)) return bare(size.toPrecision(4));
+  const plain = size >= 1e-4 && size < 9999 && !Number.isInteger(256 * size);
+  if (plain) return bare(size.toPrecision(4));
   const [digits, exponent] = (halfToEven(size) ?? size.toExponential(3)).split("e");
   const power = Number(exponent);
   if (power < -4 || power >= 4) {

@@ -75,7 +75,9 @@ table.everyColumn.addEventListener("change", () => {
 });
 table.previous.addEventListener("click", () => turnTo(table.page - 1));
 table.next.addEventListener("click", () => turnTo(table.page + 1));
-for (const select of [dots.measure, dots.across, dots.colour]) select.addEventListener("change", drawDots);
+for (const select of [dots.measure, dots.across, dots.colour]) {
+  select.addEventListener("change", drawDots);
+}
 dots.svg.addEventListener("pointermove", (event) => pointAt(nearest(event)));
 dots.svg.addEventListener("pointerleave", () => pointAt(null));
 dots.svg.addEventListener("click", (event) => choose(nearest(event) ?? chosen.run));

@@ -12,7 +12,8 @@ const SHAPES = [
 
 function colourDots(colour, radius) {
   dots.marks.childNodes.forEach((mark, run) => {
-    mark.setAttribute("transform", `translate(${dots.x[run].toFixed(1)},${dots.y[run].toFixed(1)})`);
+    const [x, y] = [dots.x[run], dots.y[run]].map((place) => place.toFixed(1));
+    mark.setAttribute("transform", `translate(${x},${y})`);
     dress(mark, colour, colour ? colour.level.of[run] : 0, radius);
   });
   drawLegend(colour);
@@ -42,12 +43,13 @@ function drawLegend(colour) {
   const chips = named.map((level) => {
     const mark = drawn("path", {});
     dress(mark, colour, level, 5);
-    const icon = drawn("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": true });
+    const size = { width: 16, height: 16, viewBox: "-8 -8 16 16" };
+    const icon = drawn("svg", { ...size, "aria-hidden": true });
     icon.append(mark);
     return make("span", { class: "chip" }, icon, told(colour, values[level] ?? null));
   });
-  const more = values.length > MOST_NAMED ? [make("span", { class: "chip" }, moreThan(colour))] : [];
-  dots.legend.replaceChildren(make("span", {}, `${colour.name}:`), ...chips, ...more);
+  if (values.length > MOST_NAMED) chips.push(make("span", { class: "chip" }, moreThan(colour)));
+  dots.legend.replaceChildren(make("span", {}, `${colour.name}:`), ...chips);
 }
 
 // Of many numbers the legend names some from end to end, of many words the first.

@@ -32,6 +32,7 @@ SCRIPTS = (
     "sweep_table.js",
     "sweep_scales.js",
     "sweep_colours.js",
+    "sweep_axes.js",
     "sweep_dots.js",
     "sweep_pointing.js",
     "sweep.js",
@@ -83,6 +84,7 @@ def write_sweep_page(
         pictures=[embedded(picture, path.parent) for picture in pictures],
         measures=measures,
         options=study.swept,
+        numbers=[option for option in study.swept if _only_numbers(study, option)],
         rows=setting_rows(study.swept, measures, settings, advice),
         more=max(0, len(settings[measures[0].name]) - MOST_SETTINGS) if measures else 0,
     )
@@ -105,6 +107,10 @@ def _counts(study: Study) -> list[tuple[str, str]]:
     counts = Counter(str(trial.status) for trial in study.trials)
     order = [str(status) for status in (Status.OK, Status.DIVERGED, *Status) if status in counts]
     return [(s, shown(counts[s])) for s in dict.fromkeys([*order, *sorted(counts)])]
+
+
+def _only_numbers(study: Study, option: str) -> bool:
+    return not any(isinstance(trial.values.get(option), str) for trial in study.trials)
 
 
 def _values(study: Study, option: str) -> str:

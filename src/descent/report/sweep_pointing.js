@@ -4,7 +4,10 @@ const REACH = 24; // pixels from which a dot is still meant: a finger is not sha
 
 const tip = document.getElementById("plot-tip");
 const card = document.getElementById("chosen");
-const rings = { pointed: document.getElementById("ring-pointed"), chosen: document.getElementById("ring-chosen") };
+const rings = {
+  pointed: document.getElementById("ring-pointed"),
+  chosen: document.getElementById("ring-chosen"),
+};
 const chosen = { run: null, pointed: null };
 
 function nearest(event) {
@@ -13,7 +16,8 @@ function nearest(event) {
   let [best, least] = [null, REACH];
   for (const run of everyRun) {
     // a run that the filters hide gives way to others
-    const away = Math.hypot(dots.x[run] - x, dots.y[run] - y) + (filters.passes[run] ? 0 : REACH / 2);
+    const handicap = filters.passes[run] ? 0 : REACH / 2;
+    const away = Math.hypot(dots.x[run] - x, dots.y[run] - y) + handicap;
     if (away < least) [best, least] = [run, away];
   }
   return best;
@@ -48,7 +52,8 @@ function title(run) {
 // What was swept and what came of it, name and value.
 function facts(run, measures) {
   const list = make("dl");
-  const fact = (name, text) => list.append(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
+  const fact = (name, text) =>
+    list.append(make("div", {}, make("dt", {}, name), make("dd", {}, text)));
   for (const column of columns) {
     if (column.swept || column.seed) fact(column.name, cellText(column, run));
   }
@@ -91,14 +96,23 @@ function drawCard(run, row) {
 
 // ---- keys
 
-const STEPS = { ArrowRight: ["x", 1], ArrowLeft: ["x", -1], ArrowUp: ["y", -1], ArrowDown: ["y", 1] };
+// along, across, by how many; Home and End begin anew
+const STEPS = {
+  ArrowRight: ["x", "y", 1],
+  ArrowLeft: ["x", "y", -1],
+  ArrowUp: ["y", "x", -1],
+  ArrowDown: ["y", "x", 1],
+  Home: ["x", "y", 1],
+  End: ["x", "y", -1],
+};
 
 function pressed(event) {
-  const [along, by] = STEPS[event.key] ?? [];
   const now = chosen.pointed ?? chosen.run;
-  if (along) pointAt(neighbour(now, dots[along], dots[along === "x" ? "y" : "x"], by));
-  else if (event.key === "Home" || event.key === "End") pointAt(neighbour(null, dots.x, dots.y, event.key === "Home" ? 1 : -1));
-  else if (event.key === "Enter" || event.key === " ") choose(now);
+  if (event.key in STEPS) {
+    const [along, across, by] = STEPS[event.key];
+    const from = event.key.startsWith("Arrow") ? now : null;
+    pointAt(neighbour(from, dots[along], dots[across], by));
+  } else if (event.key === "Enter" || event.key === " ") choose(now);
   else if (event.key === "Escape") pointAt(null);
   else return;
   event.preventDefault();

@@ -50,7 +50,7 @@ function searched(run, within) {
     .toLowerCase();
 }
 
-// What is missing comes last whichever way the column is sorted; ties stay in the order of the runs.
+// What is missing comes last whichever way the column is sorted; ties stay in order.
 function ordered(runs, column, falling) {
   const key = column.key;
   const sign = falling ? -1 : 1;

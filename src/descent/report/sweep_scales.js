@@ -36,7 +36,8 @@ function evenly(low, high) {
 
 function decades(low, high) {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
-  const factors = last - first <= 3 ? [1, 2, 5] : [1];
+  const span = Math.log10(high) - Math.log10(low);
+  const factors = span <= 2 ? [1, 2, 5] : span <= 4 ? [1, 3] : [1];
   const every = Math.ceil((last - first) / 8);
   const ticks = [];
   for (let power = first; power <= last; power += every) {
@@ -48,21 +49,22 @@ function decades(low, high) {
   return ticks;
 }
 
-// A band for each value of an option, in order; for many numbers a scale.
+// A band for each value of an option, in order; for many numbers a scale, on which a value has the
+// room to its nearest neighbour.
 function optionScale(column) {
   const { values, of } = column.level;
   const many = values.length > MOST_BANDS;
   if (column.isNumber && many && values.every(Number.isFinite) && !of.includes(-1)) {
-    const scale = numberScale(values);
-    return { ...scale, bands: 0, at: (run) => scale.place(column.values[run]) };
+    const { place, ticks } = numberScale(values);
+    const gaps = values.slice(1).map((value, i) => place(value) - place(values[i]));
+    const room = gaps.reduce((a, b) => Math.min(a, b), 1);
+    const at = (run) => place(column.values[run]);
+    return { bands: 0, room, level: (run) => of[run], at, ticks };
   }
   const texts = values.map((value) => told(column, value));
   if (of.includes(-1)) texts.push("–");
-  const band = (run) => (of[run] < 0 ? values.length : of[run]);
-  return {
-    bands: texts.length,
-    band,
-    at: (run) => (band(run) + 0.5) / texts.length,
-    ticks: texts.map((text, i) => ({ at: (i + 0.5) / texts.length, text })),
-  };
+  const level = (run) => (of[run] < 0 ? values.length : of[run]);
+  const at = (i) => (i + 0.5) / texts.length;
+  const ticks = texts.map((text, i) => ({ at: at(i), text }));
+  return { bands: texts.length, room: 1 / texts.length, level, at: (run) => at(level(run)), ticks };
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,11 +72,10 @@ def _who(setting: Setting) -> tuple[int, ...]:
 
 def _told(setting: Setting) -> tuple[str, str]:
     """Return mean ± standard deviation, and how many of the runs that is where it is not all."""
-    scores = list(setting.scores.values())
-    if not scores:
+    known, runs = len(setting.scores), len(setting.trials)
+    if not known:
         return "–", ""
-    mean = shown(statistics.fmean(scores))
-    if len(scores) > 1:
-        mean += f" ± {shown(float(f'{statistics.stdev(scores):.2g}'))}"
-    runs = len(setting.trials)
-    return mean, f"{len(scores)} of {runs}" if len(scores) < runs else ""
+    mean = shown(setting.mean)
+    if known > 1:
+        mean += f" ± {shown(float(f'{setting.spread:.2g}'))}"
+    return mean, f"{known} of {runs}" if known < runs else ""

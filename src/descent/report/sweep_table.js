@@ -62,10 +62,13 @@ function turnTo(page) {
   const within = tableColumns();
   table.body.replaceChildren(...runs.map((run) => rowOf(run, within)));
   const all = table.runs.length;
+  const [from, to, passing, every] = [first + 1, first + runs.length, all, count].map((number) =>
+    shown(number, true),
+  );
+  const rest = all === count ? "" : ` that pass, ${every} in all`;
   table.counted.textContent = all
-    ? `${shown(first + 1, true)}–${shown(first + runs.length, true)} of ${shown(all, true)} runs` +
-      (all === count ? "" : ` that pass, ${shown(count, true)} in all`)
-    : `None of ${shown(count, true)} runs passes the filters.`;
+    ? `${from}–${to} of ${passing} runs${rest}`
+    : `None of ${every} runs passes the filters.`;
   table.previous.disabled = page === 0;
   table.next.disabled = first + MOST_ROWS >= all;
   table.box.scrollTop = 0;
@@ -116,9 +119,9 @@ function showRow(run) {
   const page = Math.floor(place / MOST_ROWS);
   if (page !== table.page) turnTo(page);
   const row = table.body.children[place - page * MOST_ROWS];
-  const [head, box] = [table.head.offsetHeight, table.box];
-  const hidden =
-    row.offsetTop - head < box.scrollTop || row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight;
-  if (hidden) box.scrollTop = row.offsetTop - box.clientHeight / 2;
+  const box = table.box;
+  const above = row.offsetTop - table.head.offsetHeight < box.scrollTop;
+  const below = row.offsetTop + row.offsetHeight > box.scrollTop + box.clientHeight;
+  if (above || below) box.scrollTop = row.offsetTop - box.clientHeight / 2;
   return row;
 }
