@@ -129,7 +129,7 @@ def real_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = (
         "data=line", "model=linear", "optimizer=sgd,adam", "optimizer.lr=0.03,0.3,0.9,1.1",
         "data.batch_size=20,full", "seed=0,1", "stop.epochs=40", "picture=false", "logger=none",
-        "report=false",
+        "report=false", "stop.loss=2",
     )  # fmt: skip
     command = [sys.executable, str(ROOT / "src" / "train.py"), "-m", *options]
     done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)

@@ -250,6 +250,7 @@ def test_each_problem_has_its_winner(write_sweep: Write) -> None:
     assert iris[2] == "iris: Its lr=1 is the largest that was tried: larger ones may be better."
     assert found.next_sweep[1].startswith("wine: try a finer grid of lr")  # type: ignore[misc]
     assert "data=wine" in found.next_sweep[0]  # type: ignore[misc]
+    assert sum("these very seeds" in sentence for sentence in found.sentences) == 1
 
 
 def test_accuracies_are_compared_by_their_errors(write_sweep: Write) -> None:

@@ -49,6 +49,22 @@ def test_the_first_record_at_or_below_the_target_is_the_hit(
     assert (found[3].step, found[3].crossed) == (20, 20)  # nothing is known of before
 
 
+def test_real_runs_that_a_target_ended_hit_it_at_their_last_step(real_sweep: Path) -> None:
+    study = read_study(real_sweep)
+    assert choose_target(study) == 2.0
+    found = hits(study, 2.0)
+    ended = [trial for trial in study.trials if "reached the target" in trial.reason]
+    assert 0 < len(ended) < len(study.trials)
+    for trial in study.trials:
+        hit = found[trial.number]
+        assert (hit is not None) == (trial in ended)
+        if hit is not None:
+            told = (hit.step, hit.samples, hit.seconds)
+            assert told == (trial.step, trial.samples, trial.figures["seconds_to_target"])
+            an_epoch = 1 if trial.values["data.batch_size"] == "full" else 10
+            assert hit.step - an_epoch <= hit.crossed <= hit.step
+
+
 def test_losses_below_zero_are_crossed_along_a_line(write_sweep: Callable[..., Path]) -> None:
     study = read_study(write_sweep([job({}, [(0, 1.0), (10, -1.0)])]))
     found = hits(study, -0.5)[0]

@@ -227,6 +227,16 @@ def test_jobs_of_another_multirun_are_left_out(write_sweep: Callable[..., Path])
     )
 
 
+def test_what_a_continued_multirun_was_given_anew_mixes_nothing(
+    write_sweep: Callable[..., Path],
+) -> None:
+    jobs = [{"values": {"optimizer.lr": lr}} for lr in LRS]
+    jobs[2]["values"] |= {"trust": "[mine]", "paths.outputs": "there", "report": "false"}
+    study = read_study(write_sweep(jobs))
+    assert (len(study.trials), study.swept, study.left_out) == (3, ("optimizer.lr",), ())
+    assert study.trials[2].command.endswith("'trust=[mine]' paths.outputs=there report=false")
+
+
 def test_jobs_with_another_metric_or_task_are_left_out(write_sweep: Callable[..., Path]) -> None:
     jobs = [{"values": {"optimizer.lr": lr, "optimized_metric": "val/loss"}} for lr in LRS]
     jobs[2]["values"]["optimized_metric"] = "val/r2"

@@ -16,6 +16,12 @@ from descent.study.ties import LEAST_SEEDS, Contest, contest, interval
 from descent.study.trials import Study, Trial
 
 NAMED = 4  # settings named in a sentence
+ONE_SEED = (
+    "One seed cannot tell a better setting from a luckier one, so nothing is said of ties; repeat "
+    "the best ones with several seeds."
+)
+FLATTERED = "The best was picked by these very seeds, which flatters it: confirm it with others."
+OF_ALL = (ONE_SEED, FLATTERED)  # told once, however many problems there are
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,18 @@ def advice(
         found = _of_one(study, settings, measure)
         return replace(found, sentences=(*found.sentences, *lost))
     sentences: list[str] = []
+    common: dict[str, None] = {}
     following: Next = ()
     for name, part in parts:
         trials = {trial.number: trial for trial in part.trials}
         own = [_within(s, trials) for s in settings if s.trials[0].number in trials]
         found = _of_one(part, own, measure)
-        sentences += [f"{name}: {sentence}" for sentence in found.sentences]
+        own_words = [sentence for sentence in found.sentences if sentence not in OF_ALL]
+        common |= dict.fromkeys(sentence for sentence in found.sentences if sentence in OF_ALL)
+        sentences += [f"{name}: {sentence}" for sentence in own_words]
         if found.next_sweep and not following:
             following = (found.next_sweep[0], f"{name}: {found.next_sweep[1]}")
-    return Advice(None, (), (*sentences, *lost), following)
+    return Advice(None, (), (*sentences, *common, *lost), following)
 
 
 def _within(setting: Setting, trials: Mapping[int, Trial]) -> Setting:
@@ -89,17 +98,9 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     sentences += [edge_sentence(winner, key, side) for key, side in sides.items()]
     sentences += gaps.values()
     if len(whole) > 1 and len(winner.scores) >= LEAST_SEEDS:
-        sentences.append(
-            "The best was picked by these very seeds, which flatters it: confirm it with others."
-        )
+        sentences.append(FLATTERED)
     following = rest or after_winner(study, winner, tied, sides, gaps)
     return Advice(winner, tied, tuple(sentences), following)
-
-
-ONE_SEED = (
-    "One seed cannot tell a better setting from a luckier one, so nothing is said of ties; repeat "
-    "the best ones with several seeds."
-)
 
 
 def _no_winner(settings: Sequence[Setting]) -> str:

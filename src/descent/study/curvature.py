@@ -89,7 +89,12 @@ class Sharpnesses:
         x, y = split_tensors(prepared, "train", torch.device("cpu"), torch.float64)
         product, size = hessian_product(objective, parameters, Chunks(x, y))
         start = np.random.default_rng(0).standard_normal(size)
-        found, _ = largest_curvature(product, start, TOLERANCE)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # so small a product is over before a second one has begun
+        try:
+            found, _ = largest_curvature(product, start, TOLERANCE)
+        finally:
+            torch.set_num_threads(threads)
         if not math.isfinite(found):
             raise UserError(f"the sharpness of {directory} cannot be told to 10%.")
         return found

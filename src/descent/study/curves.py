@@ -11,7 +11,7 @@ import numpy as np
 
 from descent.endings import Status
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS
-from descent.study.options import OPTIMIZER, is_problem, label
+from descent.study.options import OPTIMIZER, is_problem, label, problem_keys
 from descent.study.records import Track, full_loss, recorded, step_loss
 from descent.study.settings import Setting
 from descent.study.trials import Study, Trial, Value
@@ -74,8 +74,8 @@ class Bands:
 def bands(study: Study, settings: Sequence[Setting]) -> Bands:
     """Return the curves of the best setting of each optimizer, the worst one, and the lost.
 
-    Best and worst are among the settings that lost no trial. Of those that diverged one trial a
-    setting is taken first, by number, then further ones, up to ten.
+    Best and worst are among the settings that lost no trial; across problems none is the worst. Of
+    those that diverged one trial a setting is taken first, by number, then further ones, up to ten.
 
     Args:
         study: the trials.
@@ -95,7 +95,7 @@ def bands(study: Study, settings: Sequence[Setting]) -> Bands:
         best.setdefault(tuple(setting.values[key] for key in keys), setting)
     chosen = list(best.values())[:MOST_BEST]
     drawn = [band for s in chosen if (band := _band(s, readers[name])) is not None]
-    last = whole[-1] if whole and whole[-1] not in chosen else None
+    last = whole[-1] if whole and whole[-1] not in chosen and not problem_keys(study) else None
     worst = None if last is None else _band(last, readers[name])
     lost = [_lost(trial, readers[name], NAMES[name]) for trial in _diverged(study)]
     return Bands(NAMES[name], tuple(drawn), worst, tuple(lost))

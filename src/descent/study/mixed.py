@@ -12,6 +12,8 @@ from descent.study.table import Job, Row, numbered
 
 METRIC = "optimized_metric"
 TASKS = ("val/accuracy", "val/r2")  # each measured in one kind of task only
+# What a multirun that is continued may be given anew: none of it changes what is learnt.
+INCIDENTAL = ("trust", "picture", "report", "logger", "name", "resume", "sweep_dir")
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,14 @@ class Found:
 def found(job: Job, row: Row) -> Found:
     """Return a job with its options: those typed, else those that the table shows."""
     if job.overrides is None:
-        return Found(job, row, row.options)
+        return Found(job, row, _telling(row.options))
     typed = (word.lstrip("+").partition("=") for word in job.overrides)
-    return Found(job, row, {key: value for key, equals, value in typed if equals})
+    return Found(job, row, _telling({key: value for key, equals, value in typed if equals}))
+
+
+def _telling(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that may change what is learnt."""
+    return {k: v for k, v in options.items() if k not in INCIDENTAL and not k.startswith("paths.")}
 
 
 def swept_among(jobs: Sequence[Found]) -> list[str]:
