@@ -58,7 +58,8 @@ def test_medians_and_quartiles_over_the_seeds_are_drawn():
     assert at_end == [0.15, 0.25]  # quartiles of 0.1, 0.2, 0.3
     assert picture.figure.axes[0].get_ylabel() == "full loss"
     assert (
-        picture.caption == "Lowest final full loss: 0.05, adam, lr=0.01; sgd, lr=0.1 ends at 0.2."
+        picture.caption
+        == "Lowest final full loss: 0.05 with adam, lr=0.01, while sgd, lr=0.1 ends at 0.2."
     )
 
 
@@ -143,3 +144,32 @@ def test_only_lost_trials_are_still_a_picture_and_nothing_is_none():
     picture = bands(Bands("full loss", (), None, (lost(1.0, 2),)))
     assert len(lines(picture, "lost curve")) == 1
     assert bands(Bands("full loss", (), None, ())) is None
+
+
+def test_each_problem_has_a_panel_with_its_own_lines_and_crosses():
+    from dataclasses import replace
+
+    def on(data: str, one: Band) -> Band:
+        return replace(one, setting=Setting({"data": data, "optimizer": "sgd"}, (), {}))
+
+    gone = lost(1.0, 7)
+    gone = replace(gone, trial=replace(gone.trial, values={"data": "wine", "optimizer": "sgd"}))
+    picture = bands(Bands("full loss", (on("wine", SGD), on("digits", ADAM)), None, (gone,)))
+    wine, digits = picture.figure.axes
+    assert [axes.get_title() for axes in (wine, digits)] == ["data=wine", "data=digits"]
+    ends = [
+        [li.get_ydata()[-1] for li in axes.lines if li.get_gid() == "median"]
+        for axes in (wine, digits)
+    ]
+    assert ends == [[0.2], [0.05]]
+    assert [sum(li.get_gid() == "lost" for li in axes.lines) for axes in (wine, digits)] == [1, 0]
+    assert "0.2 (median of 3 seeds; quartiles 0.15 and 0.25) with sgd, lr=0.1; 0.05 with adam" in (
+        picture.caption
+    )
+
+
+def test_a_loss_of_zero_does_not_undo_a_log_axis():
+    zero = band("adam, lr=0.1", [[2, 0.1, 0.001, 0]])
+    axes = bands(Bands("full loss", (zero,), None, ())).figure.axes[0]
+    assert axes.get_yscale() == "log"
+    assert 1e-4 < axes.get_ylim()[0] < 1e-3

@@ -254,6 +254,12 @@ def test_values_over_decades_get_a_log_scale():
     assert isinstance(mesh.norm, LogNorm)
 
 
+def test_a_mean_of_zero_has_the_colour_of_the_least_on_a_log_scale():
+    mesh = named(heatmap([full([[0.0, 1e-3, 1.0]], ys=(0.1,))]).figure.axes[0], "means")[0]
+    assert isinstance(mesh.norm, LogNorm)
+    assert mesh.get_array().tolist() == [[1e-3, 1e-3, 1.0]]
+
+
 def test_only_bad_values_are_outliers():
     assert fenced(np.array([1e-9, *np.linspace(1, 2, 20)]), True)[0] == 1e-9
     assert fenced(np.array([-1e9, *np.linspace(0.8, 0.9, 20)]), False)[:2] == (0.8, 0.9)

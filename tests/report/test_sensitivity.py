@@ -96,7 +96,7 @@ def test_the_legend_carries_the_sensitivity_and_what_was_fixed():
     assert legend(picture)[:2] == [
         "sgd (sensitivity 0.612)", "adam, batch_size=64 (sensitivity 0.05)",
     ]  # fmt: skip
-    assert "is least for adam (0.05) and greatest for sgd (0.612)" in picture.caption
+    assert "is least for adam, batch_size=64 (0.05) and greatest for sgd (0.612)" in picture.caption
     assert picture.caption.startswith("Lowest median train/full_loss: 0.2, sgd at lr=0.1.")
 
 
@@ -128,7 +128,7 @@ def test_awful_scores_flatten_nothing_and_are_counted():
     assert 0 < low < 0.1
     assert 0.2 < high < 1
     assert sum(len(xy) for xy in named(picture, "beyond")) == 1
-    assert "1 score lies above the picture" in picture.caption
+    assert "1 score lies outside the picture" in picture.caption
 
 
 def test_more_is_better_where_the_measure_says_so():
@@ -166,3 +166,35 @@ def test_many_lines_are_told_apart_and_fit(count):
     assert axes.get_window_extent().height > 3 * picture.figure.dpi  # inches
     if count > MOST_STYLED:
         assert f"{count - MOST_STYLED} others" in legend(picture)
+
+
+def test_each_problem_has_a_panel_in_which_names_look_alike():
+    labels = [f"{name}, data={data}" for data in ("digits", "wine") for name in ("sgd", "adam")]
+    lines = [
+        line(label, [[k + 1.0], [0.5], [0.2], []], [0, 0, 0, k], figure=k / 8)
+        for k, label in enumerate(labels)
+    ]
+    picture = drawn(*lines)
+    panels = picture.figure.axes
+    assert [axes.get_title() for axes in panels] == ["data=digits", "data=wine"]
+    medians = [[li for li in axes.lines if li.get_gid() == "medians"] for axes in panels]
+    assert [[li.get_ydata()[0] for li in own] for own in medians] == [[1, 2], [3, 4]]
+    assert [li.get_color() for li in medians[0]] == [li.get_color() for li in medians[1]]
+    assert legend(picture)[:2] == ["sgd (sensitivity 0, 0.25)", "adam (sensitivity 0.125, 0.375)"]
+    assert "0.2, sgd, data=digits at lr=0.1; 0.2, sgd, data=wine at lr=0.1" in picture.caption
+
+
+def test_medians_within_a_hundred_times_the_others_are_in_the_picture():
+    # all but two scores are 0.2 to 0.25; 1.9 is bad but nothing to be hidden
+    usual = [[0.2, 0.21], [0.22, 0.23], [0.24, 0.25], [0.2, 0.25]]
+    picture = drawn(line("sgd", usual), line("adam", usual), line("full", [[1.9, 1.8], *usual[1:]]))
+    assert not named(picture, "beyond")
+    assert picture.figure.axes[0].get_ylim()[1] > 1.9
+
+
+def test_a_score_of_zero_stands_at_the_foot_of_a_log_axis():
+    picture = drawn(line("sgd", [[1.0, 2.0], [0.01, 0.02], [0.001, 0.001], [0.0, 0.0]]))
+    axes = picture.figure.axes[0]
+    assert axes.get_yscale() == "log"
+    assert named(picture, "medians")[0][-1, 1] == axes.get_ylim()[0]
+    assert "2 scores lie outside the picture" in picture.caption

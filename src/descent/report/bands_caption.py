@@ -48,22 +48,16 @@ def _what(lost: Lost) -> str:
     return re.split(r" \(|; ", lost.trial.reason)[0] or f"diverged at step {_when(lost):,}"
 
 
-def caption(bands: Bands) -> str:
+def caption(bands: Bands, parts: Sequence[Bands]) -> str:
     """Say who ends lowest, how far above it the worst ends, and what was lost first.
 
     Args:
         bands: with a line at least.
+        parts: of it, one for each problem.
     """
-    ends = sorted(
-        ((end, band) for band in bands.best if np.isfinite(end := _end(band))),
-        key=lambda pair: pair[0],
-    )
-    told = []
-    if ends:
-        end, band = ends[0]
-        told.append(f"Lowest final {bands.loss}: {spoken(end)}{_quartiles(band)}, {band.label}")
-        if len(ends) > 1:
-            told[0] += f"; {_who(ends[1:])} {_between(ends[1:])}"
+    told = [_lowest(part) for part in parts if any(np.isfinite(_end(band)) for band in part.best)]
+    if told:
+        told = [f"Lowest final {bands.loss}: {'; '.join(told)}"]
     if bands.worst is not None and np.isfinite(_end(bands.worst)):
         told.append(f"The worst, {bands.worst.label}, ends at {spoken(_end(bands.worst))}")
     if bands.lost:
@@ -72,6 +66,20 @@ def caption(bands: Bands) -> str:
         where = "at the crosses on the upper edge"
         told.append(f"Drawn {where}: {many} that diverged, first {_named(first)}: {_what(first)}")
     return ". ".join(told) + "." if told else f"No finite {bands.loss} was recorded."
+
+
+def _lowest(part: Bands) -> str:
+    """Return who ends lowest on a problem, and where the others end."""
+    known = [(end, band) for band in part.best if np.isfinite(end := _end(band))]
+    known.sort(key=lambda pair: pair[0])
+    (end, band), others = known[0], known[1:]
+    told = f"{spoken(end)}{_quartiles(band)} with {band.label or 'the only setting'}"
+    if len(others) == 1:
+        return f"{told}, while {others[0][1].label} ends at {spoken(others[0][0])}"
+    if others:
+        ends = f"{spoken(others[0][0])} and {spoken(others[-1][0])}"
+        return f"{told}, while {len(others)} others end between {ends}"
+    return told
 
 
 def _end(band: Band) -> float:
@@ -86,12 +94,3 @@ def _quartiles(band: Band) -> str:
     at = np.flatnonzero(np.isfinite(band.median))[-1]
     low, high = spoken(float(band.low[at])), spoken(float(band.high[at]))
     return f" (median of {len(band.each)} seeds; quartiles {low} and {high})"
-
-
-def _who(ends: Sequence[tuple[float, Band]]) -> str:
-    return f"{ends[0][1].label} ends" if len(ends) == 1 else f"{len(ends)} other optimizers end"
-
-
-def _between(ends: Sequence[tuple[float, Band]]) -> str:
-    low, high = spoken(ends[0][0]), spoken(ends[-1][0])
-    return f"at {low}" if len(ends) == 1 else f"between {low} and {high}"

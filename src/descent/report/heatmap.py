@@ -12,11 +12,12 @@ from descent.report.bestcell import best_of_all, by_problem, edges
 from descent.report.boundary import boundary_rows
 from descent.report.heatmap_caption import caption
 from descent.report.layout import LETTER, TICK, WIDEST, Layout, lay_out, letters_across
+from descent.report.legend import add_legend
 from descent.report.options import axis_title, folded, value_text
 from descent.report.panel import ARROW, BOUNDARY, FRAME, HATCH, LARGEST_STAR, MARK, STAR, draw_panel
 from descent.report.picture import Picture
 from descent.report.shades import PALE, WHITE, Shades
-from descent.report.style import YELLOW, legend_below, new_figure
+from descent.report.style import YELLOW, new_figure
 from descent.study.grid import Grid
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAD, ARROWS = 3.0, 12.0  # points between the cells and labels: without and with arrows between
-MOST_LETTERS = 100  # a line over the whole picture
+MOST_LETTERS = 112  # a line over the whole picture
 
 
 def heatmap(grids: Sequence[Grid]) -> Picture | None:
@@ -51,8 +52,17 @@ def heatmap(grids: Sequence[Grid]) -> Picture | None:
     _label(panels, grids, layout)
     _name_scale(figure, grids, layout.lines, len(problems) == 1)
     _explain(panels[0], grids, layout.lines)
-    legend_below(figure, panels[0])
+    add_legend(figure, panels[0])
+    _settle(figure)
     return Picture("heatmap", f"Heat map of {grids[0].measure.name}", figure, caption(grids))
+
+
+def _settle(figure: Figure) -> None:
+    """Find the layout now: left to the file, hundreds of texts would be drawn twice."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 # ---- labels
@@ -61,12 +71,15 @@ def heatmap(grids: Sequence[Grid]) -> Picture | None:
 def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: Layout) -> None:
     """Name panels, values and axes; what neighbours share is written once."""
     marked = {edge for grid in grids for edge in edges(grid)}
+    # a star on the uppermost row reaches into the title as an arrow does
+    starred = any(grid.best and grid.best[1] == grid.mean.shape[0] - 1 for grid in grids)
+    above = ARROWS if "up" in marked or starred else 2 * PAD
     same_x = all(grid.xs == grids[0].xs for grid in grids)
     same_y = all(grid.ys == grids[0].ys for grid in grids)
     for i, (axes, grid) in enumerate(zip(panels, grids, strict=False)):
         letters = letters_across(layout.wide, grid)
         title = folded(grid.title, letters)
-        axes.set_title(title, fontsize=10, pad=ARROWS if "up" in marked else 2 * PAD)
+        axes.set_title(title, fontsize=10, pad=above)
         axes.tick_params(axis="x", pad=ARROWS if "down" in marked else PAD)
         axes.tick_params(axis="y", pad=ARROWS if "left" in marked else PAD)
         lowest, first = i + layout.across >= len(grids), i % layout.across == 0

@@ -22,9 +22,13 @@ def caption(grids: Sequence[Grid]) -> str:
     """
     best = [grid for group in by_problem(grids) if (grid := best_of_all(group)) is not None]
     told = [_best(best, grids[0].measure), _edge(best, grids), _lost(grids)]
-    notes = dict.fromkeys(grid.note.rstrip(".") for grid in grids if grid.note)
-    if notes:
-        told.append(f"Boundary: {'; '.join(notes)}.")
+    notes: dict[str, list[str]] = {}
+    for grid in grids:
+        notes.setdefault(grid.note.rstrip("."), []).append(grid.title)
+    if any(notes):
+        alone = len(notes) == 1
+        own = [n if alone else f"{n} ({', '.join(t)})" for n, t in notes.items() if n]
+        told.append(f"Boundary: {'; '.join(own)}.")
     return " ".join(sentence for sentence in told if sentence)
 
 
@@ -51,7 +55,8 @@ def _edge(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
     panels = counted(others, "other panel")
     if told:
         also = f", as does the best of {panels}" if others else ""
-        where = f"It lies on the edge of the grid ({listed(list(told))}){also}"
+        which = "It" if len(best) == 1 else "One of them"
+        where = f"{which} lies on the edge of the grid ({listed(list(told))}){also}"
         return f"{where}: better may lie beyond."
     return f"The best of {panels} lies on the edge of the grid." if others else ""
 

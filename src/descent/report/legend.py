@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHORT = 0.45  # inches of a legend for which pictures have room anyway
+SHORT = 0.25  # inches of a legend for which pictures have room anyway
 
 
 def add_legend(figure: Figure, axes: Axes | None = None) -> None:

@@ -51,25 +51,22 @@ def draw_panel(axes: Axes, grid: Grid, shades: Shades, layout: Layout, winner: b
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(-0.5, rows - 0.5)
     axes.tick_params(length=0)
+    means = np.ma.masked_invalid(shades.within(grid.mean))
     axes.pcolormesh(
-        np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, np.ma.masked_invalid(grid.mean),
+        np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, means,
         cmap=shades.map, norm=shades.norm, edgecolors=WHITE,
         linewidth=0.8 if layout.lines else 0.2,
     ).set_gid("means")  # fmt: skip
-    _draw_lost(axes, grid, shades)
+    faces = shades.colours(grid.mean)
+    _draw_lost(axes, grid, faces)
     at = boundary_rows(grid)
     if layout.lines:
-        _write(axes, grid, shades, layout, at)
+        _write(axes, grid, faces, layout, at)
     _draw_boundary(axes, at)
     _draw_best(axes, grid, layout, winner)
 
 
-def _colour(grid: Grid, column: int, row: int, shades: Shades) -> Any:
-    mean = grid.mean[row, column]
-    return shades.colour(mean) if np.isfinite(mean) else PALE
-
-
-def _draw_lost(axes: Axes, grid: Grid, shades: Shades) -> None:
+def _draw_lost(axes: Axes, grid: Grid, faces: np.ndarray) -> None:
     """Leave cells never tried white, fill those without a score, hatch where trials diverged."""
     rows, columns = grid.mean.shape
     every = {(c, r) for c in range(columns) for r in range(rows)}
@@ -79,7 +76,7 @@ def _draw_lost(axes: Axes, grid: Grid, shades: Shades) -> None:
     hatched = {(c, r) for c, r in grid.cells if grid.diverged[r, c] > 0}
     groups: dict[str, set[tuple[int, int]]] = {}
     for c, r in hatched:
-        mark = MARK if (c, r) in blank else ink(shades.colour(grid.mean[r, c]))
+        mark = MARK if (c, r) in blank else ink(faces[r, c])
         groups.setdefault(mark, set()).add((c, r))
     for mark, cells in groups.items():
         _squares(
@@ -97,13 +94,13 @@ def _squares(axes: Axes, cells: Iterable[tuple[int, int]], name: str, **look: An
         axes.add_collection(PatchCollection(squares, gid=name, **{"linewidth": 0.6, **look}))
 
 
-def _write(axes: Axes, grid: Grid, shades: Shades, layout: Layout, at: np.ndarray) -> None:
+def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: Layout, at: np.ndarray) -> None:
     for c, r in grid.cells:
         lines = cell_text(grid, c, r, layout.lines)
         if not lines:
             continue
-        face: Any = _colour(grid, c, r, shades)
-        colour = ink(face) if not isinstance(face, str) else BLACK
+        blank = not np.isfinite(grid.mean[r, c])
+        face, colour = (PALE, BLACK) if blank else (faces[r, c], ink(faces[r, c]))
         text = axes.text(
             c, r, "\n".join(lines), ha="center", va="center", fontsize=layout.size, color=colour,
             linespacing=1.1, zorder=4,

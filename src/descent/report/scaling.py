@@ -20,6 +20,7 @@ from descent.report.style import (
     VERMILION,
     new_figure,
 )
+from descent.report.ticks import tick_logs
 from descent.study.options import BATCH
 from descent.study.scaling import Scaling
 
@@ -124,6 +125,7 @@ def _label(panels: np.ndarray, scalings: Sequence[Scaling], across: int) -> None
     ends = [one.least * (1 + one.critical / sizes[-1]) for one in scalings]
     low = min([values.min(), *(end for end in ends if end > 0)])
     panels[0].set_ylim(0.6 * low, 1.8 * values.max())
+    tick_logs(panels[0])
 
 
 def _found(one: Scaling) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from descent.report.cells import spoken
+from descent.report.contenders import Entry
 from descent.report.options import value_text
 from descent.report.style import counted
 from descent.study.options import short
@@ -25,46 +26,48 @@ def best(line: Line, measure: Measure) -> tuple[float, float]:
     return float(badness[at]), float(line.x[at])
 
 
-def caption(lines: Lines, drawn: Sequence[Line], beyond: int) -> str:
-    """Say which line is lowest and where, which is least sensitive, and what is not in the lines.
+def caption(lines: Lines, problems: Mapping[str, Sequence[Entry]], beyond: int) -> str:
+    """Say which line is best and where, which is least sensitive, and what is not in the lines.
 
     Args:
         lines: all.
-        drawn: those with trials.
+        problems: those with trials.
         beyond: how many scores lie outside the picture.
     """
-    told = [_best(lines, drawn), _sensitive(lines, drawn)]
-    gone = sum(int(line.lost.sum()) for line in drawn)
+    told = [_best(lines, problems), *(_sensitive(lines, own, n) for n, own in problems.items())]
+    gone = sum(int(entry.line.lost.sum()) for own in problems.values() for entry in own)
     if gone:
         told.append(f"{counted(gone, 'trial')} did not end well: the crosses on the upper edge.")
     if beyond:
-        where = "above" if lines.measure.lower else "below"
         many = "score lies" if beyond == 1 else "scores lie"
-        told.append(f"{beyond:,} {many} {where} the picture: the triangles on its edge.")
+        told.append(f"{beyond:,} {many} outside the picture: the triangles on its edge.")
     return " ".join(sentence for sentence in told if sentence)
 
 
-def _best(lines: Lines, drawn: Sequence[Line]) -> str:
-    winner = min(drawn, key=lambda line: best(line, lines.measure)[0])
-    badness, x = best(winner, lines.measure)
-    if not math.isfinite(badness):
-        return f"No trial ended well, at any {short(lines.x)}."
-    value = spoken(badness if lines.measure.lower else -badness)
+def _best(lines: Lines, problems: Mapping[str, Sequence[Entry]]) -> str:
+    told, x = [], short(lines.x)
+    for own in problems.values():
+        winner = min((e.line for e in own), key=lambda line: best(line, lines.measure)[0])
+        badness, at = best(winner, lines.measure)
+        if math.isfinite(badness):
+            who = f"{winner.label} at " if winner.label else ""
+            value = spoken(badness if lines.measure.lower else -badness)
+            told.append(f"{value}, {who}{x}={value_text(at)}")
+    if not told:
+        return f"No trial ended well, at any {x}."
     word = "Lowest" if lines.measure.lower else "Highest"
-    who = f"{winner.label} at " if winner.label else ""
-    return f"{word} median {lines.measure.name}: {value}, {who}{short(lines.x)}={value_text(x)}."
+    return f"{word} median {lines.measure.name}: {'; '.join(told)}."
 
 
-def _sensitive(lines: Lines, drawn: Sequence[Line]) -> str:
-    known = sorted((s for s in drawn if not math.isnan(s.sensitivity)), key=lambda s: s.sensitivity)
+def _sensitive(lines: Lines, entries: Sequence[Entry], problem: str) -> str:
+    known = [entry for entry in entries if not math.isnan(entry.line.sensitivity)]
     if not known:
         return ""
-    x = short(lines.x)
+    x, on = short(lines.x), f" on {problem}" if problem else ""
     what = f"mean over {x} of min(loss, loss at start) − best loss"
+    least, most = (pick(known, key=lambda e: e.line.sensitivity) for pick in (min, max))
     if len(known) == 1:
-        return f"Its sensitivity to {x}, the {what}, is {known[0].sensitivity:.3g}."
-    least, most = known[0], known[-1]
-    return (
-        f"Sensitivity to {x}, the {what}, is least for {least.label} ({least.sensitivity:.3g}) and "
-        f"greatest for {most.label} ({most.sensitivity:.3g})."
-    )
+        return f"Its sensitivity to {x}{on}, the {what}, is {least.line.sensitivity:.3g}."
+    figures = [f"{entry.name} ({entry.line.sensitivity:.3g})" for entry in (least, most)]
+    ends = f"is least for {figures[0]} and greatest for {figures[1]}"
+    return f"Sensitivity to {x}{on}, the {what}, {ends}."

@@ -33,20 +33,26 @@ class Shades:
         self.map: Colormap = colormaps["viridis_r" if lower else "viridis"]
         self.norm: Normalize = Normalize(0, 1)
         self.extend = "neither"
-        self.empty = not len(known)
+        self.empty, self.log = not len(known), False
         if self.empty:
             return
-        low, high, log = fenced(known, lower)
+        low, high, self.log = fenced(known, lower)
         beyond = ((known < low).any(), (known > high).any())
         self.extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[beyond]
         if low == high:  # a scale needs two ends
             pad = 0.5 * abs(low) or 1.0
             low, high = low - pad, high + pad
-        self.norm = LogNorm(low, high) if log else Normalize(low, high)
+        self.norm = LogNorm(low, high) if self.log else Normalize(low, high)
 
-    def colour(self, value: float) -> tuple[float, ...]:
-        """Return the colour of a value: red, green, blue and alpha in [0, 1]."""
-        return tuple(self.map(self.norm(value)))
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Return values with zeros lifted to the lower end of a log scale, where 0 has no place."""
+        lowest = self.norm.vmin or -np.inf
+        return np.maximum(values, lowest) if self.log else values
+
+    def colours(self, values: np.ndarray) -> np.ndarray:
+        """Return the colours of values [...]: red, green, blue and alpha [..., 4] in [0, 1]."""
+        found: np.ndarray = self.map(self.norm(self.within(values)))
+        return found
 
 
 def ink(colour: Sequence[float]) -> str:
