@@ -1,5 +1,8 @@
 """Draw finished runs as pictures and one page: `python src/report.py --help`."""
 
+import re
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
@@ -16,5 +19,7 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    # Hydra would take sweep=... for a choice in conf/sweep/
+    sys.argv[1:] = [re.sub("^sweep=", "multirun=", word) for word in sys.argv[1:]]
     with one_sentence():
         main()

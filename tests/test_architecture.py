@@ -69,7 +69,7 @@ BEFORE_TORCH = [
     "descent.cli", "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
-    "descent.dashboard", "descent.recording.axes",
+    "descent.dashboard", "descent.recording.axes", "descent.recording.events",
     *(f"descent.dashboard.{n}" for n in ("finding", "rows", "choosing", "hparams", "logdir")),
     *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),

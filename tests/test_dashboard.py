@@ -45,7 +45,7 @@ def plant_run(run: Path, typed: dict[str, str], status: str, loss: float, step: 
     log = EventLog(run, options=dict(typed), finals=["val/loss"])
     x = {"by_step": np.array([1, step])}
     log.add(Series("train/step_loss", np.array([1e9, 1e9 + 1]), np.array([final + 1, final]), x))
-    log.add_finals({"val/loss": final}, step)
+    log.add_finals({"val/loss": final}, step, good=True)
     log.close()
     result = {
         "status": status, "reason": "as planted", "step": step, "epoch": 1, "samples": step,

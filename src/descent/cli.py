@@ -19,16 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent.comparison import compare, write_comparison
 from descent.config import check, flatten
-from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.runs import Run, discard
 
@@ -188,29 +185,6 @@ class FrontDoor(Callback):
             # Lightning starts further ranks of one run by running the command again
             if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))
-
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Show the jobs side by side; exit with 1 if any failed."""
-        from descent.summary import print_summary
-
-        sweep = from_here(Path(config.hydra.sweep.dir))
-        rows = compare(sweep) if sweep.is_dir() else []
-        if not rows:
-            return
-        write_comparison(sweep, rows)
-        typed = [word for word in config.hydra.overrides.task if not word.startswith("sweep_dir=")]
-        if "GridSweeper" not in config.hydra.sweeper._target_:  # would search again
-            typed = [word for word in typed if not word.startswith("sweep=")]
-        swept = [word for word in typed if _is_sweep(word)]
-        shared = [word for word in typed if word not in swept]
-        print_summary(sweep, rows, str(config.optimized_metric), shared, swept)
-        if any(row["status"] == Status.FAILED for row in rows):
-            raise SystemExit(EXIT_FAILED)
-
-
-def _is_sweep(override: str) -> bool:
-    """Whether an override gives several values."""
-    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
 
 
 def from_here(path: Path) -> Path:

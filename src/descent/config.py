@@ -226,8 +226,11 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     Raises:
         UserError: no such module or name.
     """
+    from hydra.utils import get_object
+
     try:
-        found = _found(target)
+        _silence_hydra()
+        found = get_object(target)
     except Exception as error:
         raise UserError(f"{where}={target} cannot be found{_why(target, error)}") from error
     if not callable(found):
@@ -236,12 +239,9 @@ def locate(target: str, where: str) -> Callable[..., Any]:
 
 
 @functools.cache
-def _found(target: str) -> Any:
-    from hydra.utils import get_object
-
-    # Hydra would print what it then raises
+def _silence_hydra() -> None:
+    """Let Hydra only raise what it would otherwise print as well."""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
-    return get_object(target)
 
 
 def _why(target: str, error: Exception) -> str:

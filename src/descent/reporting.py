@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -20,6 +20,7 @@ from descent.report.output import PAGE, check_output, report_directory
 from descent.report.page import write_page
 from descent.report.record import Record, check_comparable, labelled, read_record
 from descent.runs import CONFIG, RESULT
+from descent.sweep_reporting import SweepReporting, open_sweep, report_sweep
 
 if TYPE_CHECKING:
     from descent.report.picture import Picture
@@ -48,7 +49,7 @@ class Reporting:
     notes: tuple[str, ...]
 
 
-def open_report(cfg: DictConfig) -> Reporting:
+def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
     """Read and check everything; nothing is drawn or written yet.
 
     Raises:
@@ -56,6 +57,13 @@ def open_report(cfg: DictConfig) -> Reporting:
     """
     check(cfg)
     asked = plain(cfg)
+    if (asked["run"] is None) == (asked["multirun"] is None):
+        both = "run=... and sweep=... are two reports" if asked["run"] else "No run is named"
+        raise UserError(f"{both}; give run=<a run's directory>, or sweep=<a multirun's directory>.")
+    return _open_runs(asked) if asked["multirun"] is None else open_sweep(asked)
+
+
+def _open_runs(asked: Mapping[str, Any]) -> Reporting:
     given = asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
     if not given:
         raise UserError("run=[] names no run; give run=<directory>, or run=[<one>,<another>].")
@@ -138,12 +146,14 @@ def _ending(record: Record, many: bool) -> str | None:
     return f"{who} {words[record.status]}: {record.result['reason']}."
 
 
-def report(reporting: Reporting) -> Path:
+def report(reporting: Reporting | SweepReporting) -> Path:
     """Draw the pictures, write the page, and say what was written and what there is to see.
 
     Returns:
         The report's directory.
     """
+    if isinstance(reporting, SweepReporting):
+        return report_sweep(reporting)
     from descent.report.picture import save
     from descent.report.style import look
 

@@ -225,14 +225,18 @@ RULES: dict[str, Rule] = {
     "paths.outputs": TEXT,
     "paths.run": TEXT,
     "paths.sweep": TEXT,
+    "report": BOOL,
     # eval.yaml and report.yaml
-    "run": Rule(str, listable=True),
+    "run": Rule(str, words=(None,), listable=True),
     "checkpoint": _one_of("best", "last"),
     "predict": Rule(str, words=(None,)),
     "overwrite": BOOL,
     "accelerator": TEXT,
     # report.yaml
+    "multirun": Rule(str, words=(None,)),
     "x": _one_of("step", "epoch", "samples", "seconds"),
+    "measure": Rule(str, words=(None,)),
+    "target": Rule(float, words=(None,)),
     "output": Rule(str, words=(None,)),
 }
 

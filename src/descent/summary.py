@@ -157,7 +157,6 @@ def print_summary(
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
-    console.print(f"{'pictures':<10} python src/report.py run={sweep}")
 
 
 def _print_runs(console: Console, rows: Sequence[Row]) -> None:

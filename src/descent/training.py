@@ -194,7 +194,8 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     job.run.write_result(result)
     for logger in trainer.loggers:
         if isinstance(logger, EventFileLogger):
-            logger.events.add_finals(result["metrics"], result["step"])
+            good = result["status"] == Status.OK
+            logger.events.add_finals(result["metrics"], result["step"], good)
             logger.close()
     profile = trainer.profiler.summary()  # type: ignore[attr-defined]
     if profile:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -114,16 +115,22 @@ def test_there_is_one_event_file_and_no_sub_run(train_run):
     assert all(not tag.startswith("hp_metric") for tag in reader(run).Tags()["scalars"])
 
 
-def test_the_hparams_tab_gets_the_real_options_and_the_final_metrics(train_run):
-    from tensorboard.plugins.hparams.api_pb2 import Status
+def hparams_of(events: EventAccumulator) -> dict[str, Any]:
+    """Return what the HParams tab reads, by kind."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    run = train_run(*GIVEN, "penalty.l2=0.25", "data.order=sequential")
-    events = reader(run)
-    found = {
+    return {
         tag.split("/")[-1]: HParamsPluginData.FromString(content)
         for tag, content in events.PluginTagToContent("hparams").items()
     }
+
+
+def test_the_hparams_tab_gets_the_real_options_and_the_final_metrics(train_run):
+    from tensorboard.plugins.hparams.api_pb2 import Status
+
+    run = train_run(*GIVEN, "penalty.l2=0.25", "data.order=sequential")
+    events = reader(run)
+    found = hparams_of(events)
     hparams = found["session_start_info"].session_start_info.hparams
     shown = {name: getattr(v, v.WhichOneof("kind")) for name, v in hparams.items()}
     for key, value in flatten(run.config()):
@@ -362,3 +369,12 @@ def test_a_terminal_gets_one_line_that_is_cleared_at_the_end(capsys, monkeypatch
     assert drawn[1].startswith("epoch 1/4, step 6, ")
     assert "\n" not in "".join(drawn)
     assert sum(line.startswith("epoch 4/4") for line in drawn) == 3
+
+
+def test_a_run_that_diverged_is_no_success_in_the_hparams_tab(train_run):
+    from tensorboard.plugins.hparams.api_pb2 import Status
+
+    run = train_run("data=line", "model=linear", "optimizer=sgd", "optimizer.lr=1e6")
+    assert run.result()["status"] == "diverged"
+    end = hparams_of(reader(run))["session_end_info"].session_end_info
+    assert end.status == Status.STATUS_FAILURE

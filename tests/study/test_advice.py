@@ -19,8 +19,8 @@ from descent.study.advice import Advice, advice
 from descent.study.boundary import boundaries
 from descent.study.fineness import between, beyond
 from descent.study.grid import grids
+from descent.study.reading import read_study
 from descent.study.settings import Measure, settings
-from descent.study.trials import read_study
 
 VAL = Measure("best/val/loss", "best val loss", True)
 CONF = Path(__file__).parents[2] / "conf"

@@ -16,8 +16,8 @@ from descent.study.boundary import boundaries
 from descent.study.configs import Configs
 from descent.study.curvature import Sharpnesses
 from descent.study.grid import Grid, grids
+from descent.study.reading import read_study
 from descent.study.settings import Measure, settings
-from descent.study.trials import read_study
 
 LOSS = Measure("train/full_loss", "final full loss", True)
 

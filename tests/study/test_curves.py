@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from descent.study.curves import bands
+from descent.study.reading import read_study
 from descent.study.settings import Measure, settings
-from descent.study.trials import read_study
 
 LOSS = Measure("train/full_loss", "final full loss", True)
 Write = Callable[..., Path]

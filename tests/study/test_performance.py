@@ -12,7 +12,7 @@ import pytest
 
 from descent.study.performance import profile, profile_of
 from descent.study.problems import problems_of
-from descent.study.trials import read_study
+from descent.study.reading import read_study
 
 Write = Callable[..., Path]
 

@@ -12,9 +12,9 @@ import pytest
 from scipy import optimize
 
 from descent.study.fitting import fit_critical
+from descent.study.reading import read_study
 from descent.study.scaling import Scaling, scalings
 from descent.study.targets import hits
-from descent.study.trials import read_study
 
 Write = Callable[..., Path]
 TARGET, START, ROWS = 0.1, 2.0, 2048

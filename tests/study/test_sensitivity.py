@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from descent.study.reading import read_study
 from descent.study.sensitivity import lines
 from descent.study.settings import Measure
-from descent.study.trials import read_study
 
 LOSS = Measure("train/full_loss", "final full loss", True)
 VAL = Measure("best/val/loss", "best val loss", True)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from descent.study.grid import grids
+from descent.study.reading import read_study
 from descent.study.settings import Measure, measures, settings
 from descent.study.targets import Hit
-from descent.study.trials import read_study
 
 VAL = Measure("best/val/loss", "best val loss", True)
 LRS, BATCHES = (0.001, 0.01, 0.1, 1.0), (16, 64, 256)

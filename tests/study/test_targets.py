@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from descent.study.reading import read_study
 from descent.study.records import full_loss
 from descent.study.targets import choose_target, hit_of, hits
-from descent.study.trials import read_study
 
 
 def decay(rate: float, every: int, until: int, start: float = 4.0) -> list[tuple[int, float]]:

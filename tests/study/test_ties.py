@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from descent.study.reading import read_study
 from descent.study.settings import Measure, settings
 from descent.study.ties import contest, holm, interval, moderated, p_values
-from descent.study.trials import read_study
 
 VAL = Measure("best/val/loss", "best val loss", True)
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from descent.errors import UserError
-from descent.study.trials import read_study
+from descent.study.reading import read_study
 
 LRS, BATCHES, SEEDS = (0.01, 0.1, 1.0), (16, 64), (0, 1)
 

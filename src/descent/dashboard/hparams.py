@@ -18,6 +18,7 @@ import numpy as np
 
 from descent.endings import Status
 from descent.recording.eventfile import framed
+from descent.recording.events import session_end
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -119,20 +120,7 @@ def _start(options: Options, name: str) -> Summary:
 
 def _end(status: str) -> list[Summary]:
     """Return the ending, as a list: a run that still trains has none."""
-    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-
-    if status in (Status.RUNNING, "unknown"):
-        return []
-    good = status == Status.OK
-    content = plugin_data_pb2.SessionEndInfo(
-        status=api_pb2.STATUS_SUCCESS if good else api_pb2.STATUS_FAILURE
-    )
-    return [
-        _summary(
-            metadata.SESSION_END_INFO_TAG,
-            plugin_data_pb2.HParamsPluginData(session_end_info=content),
-        )
-    ]
+    return [] if status in (Status.RUNNING, "unknown") else [session_end(status == Status.OK)]
 
 
 def _summary(tag: str, content: Any) -> Summary:

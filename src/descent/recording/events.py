@@ -52,14 +52,21 @@ class EventLog:
         for axis, x in series.x.items():
             self._file.add_scalars(f"{axis}/{series.name}", series.times, x, series.values)
 
-    def add_finals(self, metrics: Mapping[str, float], step: int, now: float | None = None) -> None:
-        """Write the final metrics where the HParams tab looks for them, and end its session."""
-        from torch.utils.tensorboard.summary import hparams
+    def add_finals(
+        self, metrics: Mapping[str, float], step: int, good: bool, now: float | None = None
+    ) -> None:
+        """Write the final metrics where the HParams tab looks for them, and end its session.
 
+        Args:
+            metrics: by name.
+            step: at which they were measured.
+            good: whether the run ended well; the tab then calls it a success, else a failure.
+            now: wall time; None for that of the clock.
+        """
         times, at = np.array([now or time.time()]), np.array([step])
         for name, value in metrics.items():
             self._file.add_scalars(f"final/{name}", times, at, np.array([value]))
-        self._file.add_summaries([hparams({}, {})[2]])
+        self._file.add_summaries([session_end(good)])
         self._file.flush()
 
     def flush(self) -> None:
@@ -76,3 +83,18 @@ def _layout() -> Any:
     from torch.utils.tensorboard.summary import custom_scalars
 
     return custom_scalars(LAYOUT)
+
+
+@cache
+def session_end(good: bool) -> Any:
+    """Return the summary that ends a run's session in the HParams tab."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    status = api_pb2.STATUS_SUCCESS if good else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.SessionEndInfo(status=status)
+    about = metadata.create_summary_metadata(
+        plugin_data_pb2.HParamsPluginData(session_end_info=end)
+    )
+    tag, nothing = metadata.SESSION_END_INFO_TAG, metadata.NULL_TENSOR
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=nothing)])

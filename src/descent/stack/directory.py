@@ -98,7 +98,8 @@ class Directories:
             write_path(run.path, done.path)
         if events is not None:
             now = done.epochs[-1]["time"] if done.epochs else None
-            events.add_finals(result["metrics"], result["step"], now)
+            good = result["status"] == Status.OK
+            events.add_finals(result["metrics"], result["step"], good, now)
             events.close()
         run.write_result(result)
         return result

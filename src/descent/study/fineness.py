@@ -17,8 +17,9 @@ from descent.study.options import (
     short,
     text,
 )
+from descent.study.reading import MOST_CONFIGS
 from descent.study.settings import Measure, Setting
-from descent.study.trials import MOST_CONFIGS, Study
+from descent.study.trials import Study
 
 COARSE = 1.25  # factor in the error, on both sides of the best, from which a grid is called coarse
 STEEPEST = 10.0  # factor between neighbours beyond an edge

@@ -10,8 +10,9 @@ from dataclasses import replace
 from descent.endings import Status
 from descent.study.fineness import between, beyond, training_rows, tried
 from descent.study.options import learning_rate, number_in, ordered, short, text
+from descent.study.reading import RECIPES
 from descent.study.settings import Setting
-from descent.study.trials import RECIPES, Study, Trial, Value
+from descent.study.trials import Study, Trial, Value
 
 Next = tuple[str, str] | tuple[()]
 """A command, and what it is for; or nothing."""

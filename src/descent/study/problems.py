@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from descent.study.options import label, problem_keys
-from descent.study.trials import Study, Trial, Value, part_of
+from descent.study.reading import part_of
+from descent.study.trials import Study, Trial, Value
 
 
 def problems_of(study: Study) -> tuple[tuple[str, Study], ...]:

@@ -1,0 +1,73 @@
+"""When the jobs of a multirun have ended: their table, what it says, and the report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from descent.cli import EXIT_FAILED, from_here
+from descent.comparison import compare, write_comparison
+from descent.endings import Status
+from descent.errors import UserError
+
+
+class AfterMultirun(Callback):
+    """Hydra's hook after the last job, whichever launcher trained them."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Show the jobs side by side; exit with 1 if any failed."""
+        try:
+            self._end(config)
+        except Exception:  # of which Hydra would make a warning
+            traceback.print_exc()
+            raise SystemExit(EXIT_FAILED) from None
+
+    def _end(self, config: DictConfig) -> None:
+        from descent.summary import print_summary
+
+        sweep = from_here(Path(config.hydra.sweep.dir))
+        rows = compare(sweep) if sweep.is_dir() else []
+        if not rows:
+            return
+        write_comparison(sweep, rows)
+        typed = [word for word in config.hydra.overrides.task if not word.startswith("sweep_dir=")]
+        if "GridSweeper" not in config.hydra.sweeper._target_:  # would search again
+            typed = [word for word in typed if not word.startswith("sweep=")]
+        swept = [word for word in typed if _is_sweep(word)]
+        shared = [word for word in typed if word not in swept]
+        print_summary(sweep, rows, str(config.optimized_metric), shared, swept)
+        if config.report and len(rows) > 1 and any(row["step"] for row in rows):
+            _report(sweep, list(config.trust))
+        else:
+            print(f"{'report':<10} python src/report.py sweep={sweep}")
+        if any(row["status"] == Status.FAILED for row in rows):
+            raise SystemExit(EXIT_FAILED)
+
+
+def _is_sweep(override: str) -> bool:
+    """Whether an override gives several values."""
+    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+
+
+def _report(sweep: Path, trust: list[str]) -> None:
+    """Write the report; the answer it gives is printed."""
+    from descent.sweep_reporting import open_sweep, report_sweep
+
+    # Hydra sets up the logs of jobs, and a multirun is none
+    log, spoken = logging.getLogger("descent.sweep_reporting"), logging.StreamHandler(sys.stdout)
+    log.addHandler(spoken)
+    log.setLevel(logging.INFO)
+    options = {"multirun": sweep, "measure": None, "target": None, "output": None, "trust": trust}
+    try:
+        report_sweep(open_sweep(options))
+    except UserError as error:
+        print(f"note: there is no report: {error}")
+    finally:
+        log.removeHandler(spoken)

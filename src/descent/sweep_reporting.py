@@ -1,0 +1,160 @@
+"""After a multirun: the answer, its pictures, and a page with every run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descent.errors import UserError, did_you_mean
+from descent.report.output import PAGE, check_output, report_directory
+from descent.study.reading import read_study
+from descent.study.settings import Measure, Setting, measures, settings
+from descent.study.targets import Hit, choose_target, hits
+from descent.study.trials import Study
+
+if TYPE_CHECKING:
+    from descent.report.picture import Picture
+
+log = logging.getLogger(__name__)
+
+# Beside the measure that was asked for, the heat map is drawn of these.
+ALSO_MAPPED = ("train/full_loss", "steps to target")
+
+
+@dataclass(frozen=True)
+class SweepReporting:
+    """What to report, read and checked.
+
+    Args:
+        study: the multirun.
+        measures: by what settings are compared, the one asked for first.
+        settings: by the measure's name, best first.
+        target: the full loss by which times are compared; None if there is none.
+        hits: when each trial reached it.
+        output: the report's directory.
+        trust: packages that the runs' configs may instantiate from beside ours.
+    """
+
+    study: Study
+    measures: tuple[Measure, ...]
+    settings: Mapping[str, Sequence[Setting]]
+    target: float | None
+    hits: Mapping[int, Hit | None]
+    output: Path
+    trust: tuple[str, ...]
+
+
+def open_sweep(asked: Mapping[str, Any]) -> SweepReporting:
+    """Read and check everything; nothing is drawn or written yet.
+
+    Args:
+        asked: the options of `report.yaml`: `multirun`, `measure`, `target`, `output`, `trust`.
+
+    Raises:
+        UserError: this is no multirun, nothing of it can be compared, or the output cannot be used.
+    """
+    sweep = Path(asked["multirun"])
+    output = Path(asked["output"] or sweep / "report")
+    study = read_study(sweep)
+    check_output(output)
+    target = choose_target(study) if asked["target"] is None else float(asked["target"])
+    found = {} if target is None else hits(study, target)
+    known = _ordered(measures(study, target), asked["measure"], sweep)
+    made = {measure.name: settings(study, measure, found) for measure in known}
+    return SweepReporting(study, known, made, target, found, output, tuple(asked["trust"]))
+
+
+def _ordered(known: Sequence[Measure], name: str | None, sweep: Path) -> tuple[Measure, ...]:
+    if not known:
+        raise UserError(
+            f"No run of {sweep} has ended with a loss, so nothing can be compared yet; go on with "
+            f"it, or see the reasons in {sweep / 'results.csv'}."
+        )
+    if name is None:
+        return tuple(known)
+    names = [measure.name for measure in known]
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; choose from {', '.join(names)}."
+        raise UserError(f"measure='{name}' is not known in {sweep}{hint}")
+    return tuple(sorted(known, key=lambda measure: measure.name != name))
+
+
+def report_sweep(reporting: SweepReporting) -> Path:
+    """Draw the pictures, write the page, and say what was written and what there is to see.
+
+    Returns:
+        The report's directory.
+    """
+    from descent.report.picture import save
+    from descent.report.style import look
+    from descent.report.sweep_page import write_sweep_page
+    from descent.study.advice import advice
+
+    study, first = reporting.study, reporting.measures[0]
+    notes = list(study.left_out)
+    with report_directory(reporting.output) as part:
+        grids = _grids(reporting, first, notes)
+        answer = advice(study, reporting.settings[first.name], grids, first)
+        with look():
+            pictures = _pictures(reporting, grids)
+            for picture in pictures:
+                save(picture, part)
+        write_sweep_page(
+            part / PAGE, study, reporting.measures, reporting.settings, answer, pictures, notes
+        )
+    for note in notes:
+        log.info("note: %s", note)
+    for sentence in answer.sentences:
+        log.info("%s", sentence)
+    if answer.next_sweep:
+        log.info("next: %s\n  %s", answer.next_sweep[1], answer.next_sweep[0])
+    log.info("%s", reporting.output / PAGE)
+    return reporting.output
+
+
+def _grids(reporting: SweepReporting, measure: Measure, notes: list[str]) -> Sequence[Any]:
+    from descent.study.boundary import boundaries
+    from descent.study.curvature import Sharpnesses
+    from descent.study.grid import grids
+
+    found = grids(reporting.study, reporting.settings[measure.name], measure)
+    found = boundaries(reporting.study, found, Sharpnesses(reporting.trust))
+    notes += [grid.note for grid in found if grid.note and grid.note not in notes]
+    return found
+
+
+def _pictures(reporting: SweepReporting, grids: Sequence[Any]) -> list[Picture]:
+    from descent.report.bands import bands
+    from descent.report.heatmap import heatmap
+    from descent.report.performance import performance
+    from descent.report.scaling import scaling
+    from descent.report.sensitivity import sensitivity
+    from descent.study import curves, grid
+    from descent.study import performance as profiles
+    from descent.study import scaling as scalings
+    from descent.study import sensitivity as sensitivities
+
+    study, (first, *others) = reporting.study, reporting.measures
+    drawn = [heatmap(grids)]
+    for measure in others:
+        if measure.name in ALSO_MAPPED:
+            cells = grid.grids(study, reporting.settings[measure.name], measure)
+            # the boundary is one of lr and batch size, whatever is measured
+            bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
+            drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
+    lines = sensitivities.lines(study, first, reporting.hits)
+    drawn.append(sensitivity(lines) if lines is not None else None)
+    if reporting.target is not None:
+        drawn.append(scaling(scalings.scalings(study, reporting.target, reporting.hits)))
+    profile = profiles.profile(study)
+    drawn.append(performance(profile) if profile is not None else None)
+    drawn.append(bands(curves.bands(study, reporting.settings[first.name])))
+    return [picture for picture in drawn if picture is not None]
+
+
+def _named(picture: Picture | None, name: str) -> Picture | None:
+    """Give a second picture of a kind its own file."""
+    return picture and replace(picture, name=name.replace("/", "_").replace(" ", "_"))
