@@ -90,7 +90,7 @@ def report_sweep(reporting: SweepReporting) -> Path:
     """
     from descent.report.picture import save
     from descent.report.style import look
-    from descent.report.sweep_page import write_sweep_page
+    from descent.report.sweep.page import write_sweep_page
     from descent.study.advice import advice
 
     study, first = reporting.study, reporting.measures[0]
@@ -127,11 +127,11 @@ def _grids(reporting: SweepReporting, measure: Measure, notes: list[str]) -> Seq
 
 
 def _pictures(reporting: SweepReporting, grids: Sequence[Any]) -> list[Picture]:
-    from descent.report.bands import bands
-    from descent.report.heatmap import heatmap
-    from descent.report.performance import performance
-    from descent.report.scaling import scaling
-    from descent.report.sensitivity import sensitivity
+    from descent.report.sweep.bands import bands
+    from descent.report.sweep.heatmap import heatmap
+    from descent.report.sweep.performance import performance
+    from descent.report.sweep.scaling import scaling
+    from descent.report.sweep.sensitivity import sensitivity
     from descent.study import curves, grid
     from descent.study import performance as profiles
     from descent.study import scaling as scalings

@@ -16,7 +16,7 @@ import pytest
 
 from descent.report import style
 from descent.report.picture import Picture, save
-from descent.report.sweep_page import write_sweep_page
+from descent.report.sweep.page import write_sweep_page
 from descent.study.advice import Advice
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Trial
@@ -373,7 +373,9 @@ def test_numbers_are_written_as_in_the_rest_of_the_report(browser):
     # halfway between two shown numbers, exactly: C rounds these to even
     values += [n / 32 for n in range(40000)]
     values += [0.0, -0.0, 1e-4, 9.9995e-5, 9999.5, 10000.0, 1e12, 1e11, 1e300, 5e-324, 1e-310]
-    source = (Path(style.__file__).parent / "shown.js").read_text(encoding="utf-8")
+    source = (Path(style.__file__).parent / "sweep" / "script" / "shown.js").read_text(
+        encoding="utf-8"
+    )
     told = browser.run(f"{source}; return arguments[0].map((value) => shown(value));", values)
     # selenium writes -0.0 as a number without a sign in some versions: asked apart
     assert browser.run(f"{source}; return shown(-0)") == style.shown(-0.0)

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.bestcell import best_of_all, by_problem, edges
-from descent.report.boundary import boundary_rows
-from descent.report.heatmap_caption import caption
-from descent.report.layout import LETTER, TICK, WIDEST, Layout, lay_out, letters_across
-from descent.report.legend import add_legend
-from descent.report.options import axis_title, folded, value_text
-from descent.report.panel import ARROW, BOUNDARY, FRAME, HATCH, LARGEST_STAR, MARK, STAR, draw_panel
 from descent.report.picture import Picture
-from descent.report.shades import PALE, WHITE, Shades
 from descent.report.style import YELLOW, new_figure
+from descent.report.sweep.bestcell import best_of_all, by_problem, edges
+from descent.report.sweep.boundary import boundary_rows
+from descent.report.sweep.heatmap_caption import caption
+from descent.report.sweep.layout import LETTER, TICK, WIDEST, Layout, lay_out, letters_across
+from descent.report.sweep.legend import add_legend
+from descent.report.sweep.options import axis_title, folded, value_text
+from descent.report.sweep.panel import (
+    ARROW,
+    BOUNDARY,
+    FRAME,
+    HATCH,
+    LARGEST_STAR,
+    MARK,
+    STAR,
+    draw_panel,
+)
+from descent.report.sweep.shades import PALE, WHITE, Shades
 from descent.study.grid import Grid
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from descent.report.cells import spoken
-from descent.report.contenders import Entry
-from descent.report.options import value_text
 from descent.report.style import counted
+from descent.report.sweep.cells import spoken
+from descent.report.sweep.contenders import Entry
+from descent.report.sweep.options import value_text
 from descent.study.options import short
 from descent.study.sensitivity import Line, Lines
 from descent.study.settings import Measure

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from descent.report.cells import spoken
-from descent.report.options import short
 from descent.report.style import counted, listed
+from descent.report.sweep.cells import spoken
+from descent.report.sweep.options import short
 from descent.study.scaling import Scaling
 
 MOST_TOLD = 4

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from descent.report.axis import Axis
-from descent.report.bands_caption import caption, grouped, happened
-from descent.report.bands_panel import REST, WORST, Row, draw_panel
-from descent.report.crosses import row_height
-from descent.report.legend import add_legend
-from descent.report.options import clipped
 from descent.report.picture import Picture
 from descent.report.style import Stroke, counted, listed, new_figure, stroke
+from descent.report.sweep.bands_caption import caption, grouped, happened
+from descent.report.sweep.bands_panel import REST, WORST, Row, draw_panel
+from descent.report.sweep.crosses import row_height
+from descent.report.sweep.legend import add_legend
+from descent.report.sweep.options import clipped
 from descent.study.curves import Band, Bands, Lost
 from descent.study.options import OPTIMIZER, is_problem, label
 from descent.study.trials import Value

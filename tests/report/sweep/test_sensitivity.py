@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from descent.report.sensitivity import sensitivity
 from descent.report.style import MOST_STYLED
+from descent.report.sweep.sensitivity import sensitivity
 from descent.study.sensitivity import Line, Lines
 from descent.study.settings import Measure
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.report.crosses import draw_crosses, row_height
 from descent.report.style import GREY, Stroke, drawable, spans_decades, thinned
-from descent.report.ticks import tick_logs
+from descent.report.sweep.crosses import draw_crosses, row_height
+from descent.report.sweep.ticks import tick_logs
 from descent.study.curves import Band, Bands, Lost
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from descent.report.performance import performance
+from descent.report.sweep.performance import performance
 from descent.study.performance import Profile
 
 

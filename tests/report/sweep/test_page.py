@@ -16,7 +16,7 @@ import pytest
 from descent.report.output import check_output
 from descent.report.picture import Picture, save
 from descent.report.style import new_figure
-from descent.report.sweep_page import write_sweep_page
+from descent.report.sweep.page import write_sweep_page
 from descent.study.advice import Advice
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Trial

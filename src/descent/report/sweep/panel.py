@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.bestcell import edges
-from descent.report.boundary import boundary_rows
-from descent.report.cells import cell_text
-from descent.report.layout import Layout
-from descent.report.shades import PALE, WHITE, Shades, ink
 from descent.report.style import BLACK, VERMILION, YELLOW
+from descent.report.sweep.bestcell import edges
+from descent.report.sweep.boundary import boundary_rows
+from descent.report.sweep.cells import cell_text
+from descent.report.sweep.layout import Layout
+from descent.report.sweep.shades import PALE, WHITE, Shades, ink
 from descent.study.grid import Grid
 
 if TYPE_CHECKING:

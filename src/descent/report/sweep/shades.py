@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.report.fence import fenced
 from descent.report.style import BLACK
+from descent.report.sweep.fence import fenced
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.legend import add_legend
-from descent.report.options import axis_title, folded, short, value_text
 from descent.report.picture import Picture
-from descent.report.scaling_caption import caption, figure
 from descent.report.style import (
     BLACK,
     BLUE,
@@ -20,7 +17,10 @@ from descent.report.style import (
     VERMILION,
     new_figure,
 )
-from descent.report.ticks import tick_logs
+from descent.report.sweep.legend import add_legend
+from descent.report.sweep.options import axis_title, folded, short, value_text
+from descent.report.sweep.scaling_caption import caption, figure
+from descent.report.sweep.ticks import tick_logs
 from descent.study.options import BATCH
 from descent.study.scaling import Scaling
 

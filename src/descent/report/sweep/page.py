@@ -14,8 +14,8 @@ from descent.endings import Status
 from descent.report.page import GENERATOR, embedded
 from descent.report.picture import Picture
 from descent.report.style import counted, listed, shown
-from descent.report.sweep_columns import study_columns
-from descent.report.sweep_settings import MOST_SETTINGS, setting_rows
+from descent.report.sweep.columns import study_columns
+from descent.report.sweep.settings import MOST_SETTINGS, setting_rows
 from descent.study.advice import Advice
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study
@@ -24,19 +24,21 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 HERE = Path(__file__).parent
-STYLES = ("page.css", "sweep.css")
-SCRIPTS = (
-    "shown.js",
-    "sweep_runs.js",
-    "sweep_filters.js",
-    "sweep_table.js",
-    "sweep_scales.js",
-    "sweep_colours.js",
-    "sweep_axes.js",
-    "sweep_dots.js",
-    "sweep_pointing.js",
-    "sweep.js",
-)  # one module: each builds on those before it
+STYLES = (HERE.with_name("page.css"), HERE / "sweep.css")
+ORDER = [
+    "shown",
+    "runs",
+    "filters",
+    "table",
+    "scales",
+    "colours",
+    "axes",
+    "dots",
+    "pointing",
+    "main",
+]
+# one module: each builds on those before it
+SCRIPTS = [HERE / "script" / f"{name}.js" for name in ORDER]
 MOST_NAMED = 4  # options in the title
 MOST_VALUES = 8  # of an option that are named one by one
 
@@ -68,7 +70,7 @@ def write_sweep_page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     style, script = _source(STYLES), _source(SCRIPTS)
-    page = environment.get_template("sweep.html").render(
+    page = environment.get_template("page.html").render(
         generator=GENERATOR,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
@@ -125,11 +127,11 @@ def _values(study: Study, option: str) -> str:
     return f"{told} from {shown(min(numbers))} to {shown(max(numbers))}"
 
 
-def _source(names: Sequence[str]) -> Markup:
+def _source(paths: Sequence[Path]) -> Markup:
     """Return files of ours, to be written into the page as they are."""
     from markupsafe import Markup
 
-    return Markup("\n".join((HERE / name).read_text(encoding="utf-8") for name in names))
+    return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
 
 
 def _hash(source: str) -> str:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.report.legend import add_legend
-from descent.report.options import clipped
 from descent.report.picture import Picture
 from descent.report.style import (
     GREY,
@@ -19,6 +17,8 @@ from descent.report.style import (
     share,
     stroke,
 )
+from descent.report.sweep.legend import add_legend
+from descent.report.sweep.options import clipped
 from descent.study.performance import Profile
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import to_hex
 
-from descent.report.bands import bands
 from descent.report.style import GREY
+from descent.report.sweep.bands import bands
 from descent.study.curves import Band, Bands, Lost
 from descent.study.settings import Setting
 from descent.study.trials import Trial

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from descent.report.options import value_text
+from descent.report.sweep.options import value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from descent.report.contenders import Entry, by_problem
-from descent.report.crosses import explain_crosses, row_height
-from descent.report.legend import add_legend
-from descent.report.options import axis_title, clipped
 from descent.report.picture import Picture
-from descent.report.sensitivity_caption import best, caption
-from descent.report.sensitivity_panel import HOLLOW, OTHERS, draw_panel, in_rows
 from descent.report.style import MOST_STYLED, Stroke, new_figure, stroke
+from descent.report.sweep.contenders import Entry, by_problem
+from descent.report.sweep.crosses import explain_crosses, row_height
+from descent.report.sweep.legend import add_legend
+from descent.report.sweep.options import axis_title, clipped
+from descent.report.sweep.sensitivity_caption import best, caption
+from descent.report.sweep.sensitivity_panel import HOLLOW, OTHERS, draw_panel, in_rows
 from descent.study.sensitivity import Lines
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from descent.report.scaling import scaling
-from descent.report.scaling_caption import figure
+from descent.report.sweep.scaling import scaling
+from descent.report.sweep.scaling_caption import figure
 from descent.study.scaling import Scaling
 
 NAN = math.nan

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import LogNorm, to_hex, to_rgb
 
-from descent.report.bestcell import edges
-from descent.report.boundary import boundary_rows
-from descent.report.cells import brief, spoken
-from descent.report.fence import fenced
-from descent.report.heatmap import heatmap
-from descent.report.options import axis_title, folded, value_text
-from descent.report.shades import ink
+from descent.report.sweep.bestcell import edges
+from descent.report.sweep.boundary import boundary_rows
+from descent.report.sweep.cells import brief, spoken
+from descent.report.sweep.fence import fenced
+from descent.report.sweep.heatmap import heatmap
+from descent.report.sweep.options import axis_title, folded, value_text
+from descent.report.sweep.shades import ink
 from descent.study.grid import Grid
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Trial

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.contenders import Entry
-from descent.report.crosses import draw_crosses, row_height
-from descent.report.fence import fenced
-from descent.report.options import value_text
 from descent.report.style import GREY, Stroke
-from descent.report.ticks import tick_logs
+from descent.report.sweep.contenders import Entry
+from descent.report.sweep.crosses import draw_crosses, row_height
+from descent.report.sweep.fence import fenced
+from descent.report.sweep.options import value_text
+from descent.report.sweep.ticks import tick_logs
 from descent.study.sensitivity import Line
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from descent.report.options import short
+from descent.report.sweep.options import short
 from descent.study.grid import Grid
 
 NOISE = 1e-12  # of a mean: what rounding makes of equal scores

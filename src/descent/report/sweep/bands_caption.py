@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from descent.report.cells import spoken
 from descent.report.style import counted
+from descent.report.sweep.cells import spoken
 from descent.study.curves import Band, Bands, Lost
 from descent.study.options import label
 

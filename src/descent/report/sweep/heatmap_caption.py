@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from descent.report.bestcell import best_of_all, by_problem, edges
-from descent.report.boundary import verdict
-from descent.report.cells import spoken
-from descent.report.options import value_text
 from descent.report.style import counted, listed
+from descent.report.sweep.bestcell import best_of_all, by_problem, edges
+from descent.report.sweep.boundary import verdict
+from descent.report.sweep.cells import spoken
+from descent.report.sweep.options import value_text
 from descent.study.grid import Grid
 from descent.study.options import label
 from descent.study.settings import Measure

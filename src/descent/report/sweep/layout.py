@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from descent.report.cells import cell_text
-from descent.report.options import folded, value_text
 from descent.report.style import WIDTH
+from descent.report.sweep.cells import cell_text
+from descent.report.sweep.options import folded, value_text
 from descent.study.grid import Grid
 
 LARGEST, GOOD, SMALLEST = 11.0, 9.0, 6.0  # points; smaller digits are not read
