@@ -27,7 +27,7 @@ test: $(READY) ## the fast tests, on all cores
 
 # with the extras that the fast tests do without: clusters, Optuna
 $(VENV)/.ready-extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser]'
 	touch $@
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
@@ -52,6 +52,12 @@ dashboard: $(READY) ## TensorBoard on localhost over the latest sweep's best run
 # README's pictures: experiment and which picture of its report
 PICTURES := optimizers_on_a_valley/landscape gd_vs_sgd_vs_minibatch/surface momentum_escapes_local_minimum/landscape
 
+# and the sweeps whose reports it shows
+DIGITS := optimizer=sgd,momentum,adam model.hidden=[32] data.batch_size=16,64,256,full \
+  optimizer.lr=1e-3,3e-3,1e-2,3e-2,1e-1,3e-1,1,3,10 seed=0,1,2 stop.loss=0.1 stop.epochs=200
+DIABETES := model=linear data=diabetes optimizer=sgd,momentum,adagrad,adam data.batch_size=10,50,full \
+  optimizer.lr=1e-3,3e-3,1e-2,3e-2,1e-1,3e-1,1 seed=0,1,2,3,4 stop.epochs=30
+
 pictures: $(READY) ## draw the README's pictures again
 	set -e; for it in $(PICTURES); do \
 	  name=$${it%/*}; runs=outputs/pictures/$$(date +%s%N)/$$name; \
@@ -61,6 +67,11 @@ pictures: $(READY) ## draw the README's pictures again
 	done
 	name=outputs/pictures/$$(date +%s%N); \
 	  $(BIN)/python src/train.py hydra.run.dir=$$name && cp $$name/curves.png .github/curves.png
+	set -e; runs=outputs/pictures/$$(date +%s%N); \
+	  $(BIN)/python src/train.py -m $(DIGITS) hydra.sweep.dir=$$runs/digits; \
+	  cp $$runs/digits/report/heatmap_steps_to_target.png .github/digits_sweep.png; \
+	  $(BIN)/python src/train.py -m $(DIABETES) hydra.sweep.dir=$$runs/diabetes; \
+	  cp $$runs/diabetes/report/sensitivity.png .github/diabetes_sweep.png
 
 clean: ## remove caches and .venv; runs in outputs/ stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descent.errors import UserError, did_you_mean
+from descent.recording.axes import FULL_LOSS
 from descent.report.output import PAGE, check_output, report_directory
 from descent.study.reading import read_study
 from descent.study.settings import Measure, Setting, measures, settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Beside the measure that was asked for, the heat map is drawn of these.
-ALSO_MAPPED = ("train/full_loss", "steps to target")
+ALSO_MAPPED = (FULL_LOSS, "steps to target")
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def report_sweep(reporting: SweepReporting) -> Path:
         grids = _grids(reporting, first, notes)
         answer = advice(study, reporting.settings[first.name], grids, first)
         with look():
-            pictures = _pictures(reporting, grids)
+            pictures = _pictures(reporting, grids, notes)
             for picture in pictures:
                 save(picture, part)
         write_sweep_page(
@@ -122,11 +123,11 @@ def _grids(reporting: SweepReporting, measure: Measure, notes: list[str]) -> Seq
 
     found = grids(reporting.study, reporting.settings[measure.name], measure)
     found = boundaries(reporting.study, found, Sharpnesses(reporting.trust))
-    notes += [grid.note for grid in found if grid.note and grid.note not in notes]
+    notes += dict.fromkeys(grid.note for grid in found if grid.note)
     return found
 
 
-def _pictures(reporting: SweepReporting, grids: Sequence[Any]) -> list[Picture]:
+def _pictures(reporting: SweepReporting, grids: Sequence[Any], notes: list[str]) -> list[Picture]:
     from descent.report.sweep.bands import bands
     from descent.report.sweep.heatmap import heatmap
     from descent.report.sweep.performance import performance
@@ -134,8 +135,8 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Any]) -> list[Picture]:
     from descent.report.sweep.sensitivity import sensitivity
     from descent.study import curves, grid
     from descent.study import performance as profiles
-    from descent.study import scaling as scalings
-    from descent.study import sensitivity as sensitivities
+    from descent.study.scaling import scalings
+    from descent.study.sensitivity import lines
 
     study, (first, *others) = reporting.study, reporting.measures
     drawn = [heatmap(grids)]
@@ -145,10 +146,17 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Any]) -> list[Picture]:
             # the boundary is one of lr and batch size, whatever is measured
             bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
             drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
-    lines = sensitivities.lines(study, first, reporting.hits)
-    drawn.append(sensitivity(lines) if lines is not None else None)
+    # what training begins at, and so the figure of sensitivity, is known of the full loss alone
+    for measure in (first, *(measure for measure in others if measure.name == FULL_LOSS)):
+        found = lines(study, measure, reporting.hits)
+        picture = sensitivity(found) if found is not None else None
+        name = "sensitivity" if measure is first else f"sensitivity_{measure.name}"
+        drawn.append(_named(picture, name))
     if reporting.target is not None:
-        drawn.append(scaling(scalings.scalings(study, reporting.target, reporting.hits)))
+        sizes = scalings(study, reporting.target, reporting.hits)
+        drawn.append(scaling(sizes))
+        if drawn[-1] is None:  # whose caption would have said it
+            notes += [size.budget for size in sizes if size.budget]
     profile = profiles.profile(study)
     drawn.append(performance(profile) if profile is not None else None)
     drawn.append(bands(curves.bands(study, reporting.settings[first.name])))
