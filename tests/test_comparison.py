@@ -72,7 +72,6 @@ def test_the_terminal_shows_the_swept_keys_and_each_failure(
     assert "3 runs: 2 ok, 1 diverged" in shown
     assert "optimizer.lr" in shown
     assert "2: diverged, step loss is nan at step 3" in shown
-    assert f"python src/report.py run={sweep}" in shown
 
 
 def test_a_sweep_of_refused_jobs_has_no_rows(tmp_path: Path) -> None:

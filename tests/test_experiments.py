@@ -385,7 +385,7 @@ def test_a_recipe_is_run_by_a_test_of_its_own(name: str) -> None:
 def test_a_comparison_is_one_command_that_ends_with_one_table(
     type_command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    done = type_command("train", "experiment=momentum_escapes_local_minimum", "picture=false")
+    done = type_command("train", "experiment=momentum_escapes_local_minimum", "report=false")
     assert done.returncode == 0, done.stderr
     assert "2 runs" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("│")]
@@ -395,4 +395,4 @@ def test_a_comparison_is_one_command_that_ends_with_one_table(
         rows = list(csv.DictReader(file))
     assert [row["optimizer"] for row in rows] == ["sgd", "momentum"]
     assert [float(row["x"]) for row in rows] == pytest.approx([1.0, -1.5], abs=1e-6)
-    assert f"python src/report.py run={sweep.relative_to(tmp_path)}" in done.stdout
+    assert f"python src/report.py sweep={sweep.relative_to(tmp_path)}" in done.stdout

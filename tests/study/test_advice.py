@@ -275,6 +275,8 @@ def test_accuracies_are_compared_by_their_errors(write_sweep: Write) -> None:
         ("optimizer.lr", (0.01, 0.1), 1, (1.0, 10.0)),
         ("optimizer.lr", (0.01, 0.1), -1, (0.001, 0.0001)),
         ("optimizer.lr", (0.001, 1.0), 1, (10.0, 100.0)),  # not by a thousand
+        ("optimizer.lr", (0.09, 0.1), 1, (0.2, 0.4)),  # nor by a tenth
+        ("optimizer.lr", (0.1, 0.11), -1, (0.05, 0.025)),
         ("data.batch_size", (16.0, 64.0), 1, (256.0,)),  # 1,024 are more than the rows
         ("data.batch_size", (2.0, 4.0), -1, (1.0,)),
         ("data.batch_size", (1.0, 4.0), -1, ()),

@@ -20,7 +20,7 @@ from descent.runs import Run
 
 ROOT = Path(__file__).parents[2]
 Type = Callable[..., subprocess.CompletedProcess[str]]
-SMALL = ("data=wine", "model=linear", "stop.epochs=2", "picture=false")
+SMALL = ("report=false", "data=wine", "model=linear", "stop.epochs=2", "picture=false")
 
 
 def sweep_of(where: Path) -> Path:
@@ -106,7 +106,17 @@ def poisoned(where: Path, poison: str, *typed: str) -> subprocess.CompletedProce
         f"sys.path.insert(0, {str(ROOT / 'src')!r}); sys.argv[0] = {str(ROOT / 'src/train.py')!r}; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    command = [sys.executable, "-c", script, "-m", *MINE, "stop.epochs=2", "picture=false", *typed]
+    command = [
+        sys.executable,
+        "-c",
+        script,
+        "-m",
+        *MINE,
+        "stop.epochs=2",
+        "picture=false",
+        "report=false",
+        *typed,
+    ]
     environment = {**os.environ, "POISON": poison, "PYTHONPATH": str(where)}
     return subprocess.run(
         command, cwd=where, env=environment, capture_output=True, text=True, timeout=120,
@@ -124,6 +134,7 @@ def test_poisoned_jobs_harm_only_themselves(tmp_path: Path) -> None:
     assert "5 runs: 3 ok, 1 failed, 1 diverged" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failure_can_stop_the_rest(tmp_path: Path) -> None:
     done = poisoned(
         tmp_path, "raise=0", "seed=0", "data.batch_size=8,16,32",
@@ -199,6 +210,7 @@ def test_a_multirun_killed_at_any_moment_goes_on_where_it_was(
         assert Run(tmp_path / row["directory"]).checkpoint("last")["descent"]["epochs_done"] == 150
 
 
+@pytest.mark.slow
 def test_a_job_gets_its_picture_where_one_is_asked_for(type_command: Type, tmp_path: Path) -> None:
     done = type_command("train", "-m", *SMALL[:-1], "seed=0,1", "picture=true,auto")
     assert done.returncode == 0, done.stderr
@@ -206,6 +218,7 @@ def test_a_job_gets_its_picture_where_one_is_asked_for(type_command: Type, tmp_p
     assert drawn == [True, False, True, False]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_stacked_runs_alone_and_says_why(type_command: Type, tmp_path: Path) -> None:
     done = type_command("train", "-m", *SMALL, "diagnostics=weights", "seed=0,1")
     assert done.returncode == 0, done.stderr
@@ -214,6 +227,7 @@ def test_what_cannot_be_stacked_runs_alone_and_says_why(type_command: Type, tmp_
     assert (sweep_of(tmp_path) / "0" / "train.log").is_file()
 
 
+@pytest.mark.slow
 def test_hydras_own_launcher_still_serves(type_command: Type, tmp_path: Path) -> None:
     done = type_command("train", "-m", *SMALL, "seed=0,1", "hydra/launcher=basic")
     assert done.returncode == 0, done.stderr
@@ -254,9 +268,17 @@ def test_the_sweeper_gets_every_jobs_metric(type_command: Type, tmp_path: Path) 
     [
         (["seed=range(0,0)"], "The multirun has no jobs"),
         (["seed=0,1", "hydra.sweep.subdir=same"], "Jobs 0 and 1 would share the directory"),
-        (["seed=0,1", "hydra.launcher.stack=100000000"], "A stack of 100,000,000 runs needs"),
+        pytest.param(
+            ["seed=0,1", "hydra.launcher.stack=100000000"],
+            "A stack of 100,000,000 runs needs",
+            marks=pytest.mark.slow,
+        ),
         (["seed=0,1", "hydra.launcher.stack=0"], "hydra.launcher.stack=0 does not fit"),
-        (["optimizer=momentum,sgd", "optimizer.dampening=0.1"], "In job 1 (optimizer=sgd"),
+        pytest.param(
+            ["optimizer=momentum,sgd", "optimizer.dampening=0.1"],
+            "In job 1 (optimizer=sgd",
+            marks=pytest.mark.slow,
+        ),
         (["seed=0,-1"], "Job 1 (seed=-1): seed=-1 does not fit"),
         (["data.batch_size=16,9999"], "data.batch_size=9999 is larger than"),
         (["seed=0,1", "resume=outputs/runs/x"], "cannot be part of a multirun"),

@@ -22,7 +22,7 @@ from descent.study.settings import Measure, Setting
 from descent.study.trials import Study
 
 COARSE = 1.25  # factor in the error, on both sides of the best, from which a grid is called coarse
-STEEPEST = 10.0  # factor between neighbours beyond an edge
+FLATTEST, STEEPEST = 2.0, 10.0  # factor between neighbours beyond an edge
 
 
 def tried(study: Study, setting: Setting, key: str) -> tuple[float, ...]:
@@ -72,6 +72,8 @@ def beyond(
 ) -> tuple[float, ...]:
     """Return up to two numbers that carry a row on beyond its least (-1) or largest (1).
 
+    They go on as the row went, within reason: a fine row would not get far in its own steps.
+
     Args:
         key: the option, whose rule says what it may be.
         numbers: tried, rising, two or more.
@@ -84,7 +86,7 @@ def beyond(
     if rule is not None and rule.below == 1 and side > 0:  # such as momentum: 0.9, 0.95, 0.975
         found = [float(f"{1 - (1 - edge) / n:.4g}") for n in (2, 4)]
     elif min(numbers) > 0:
-        factor = min(max(edge / inner, 1 / STEEPEST), STEEPEST)
+        factor = min(max(edge / inner, inner / edge, FLATTEST), STEEPEST) ** side
         found = [float(f"{edge * factor**n:.2g}") for n in (1, 2)]
         found = [float(max(1, round(edge * factor**n))) for n in (1, 2)] if whole else found
     else:

@@ -65,8 +65,9 @@ def _edges(grid: Grid) -> Iterator[str]:
     for edge in edges(grid):
         assert grid.best is not None
         across = edge in ("left", "right")
-        option = grid.x if across else grid.y
-        value = grid.xs[grid.best[0]] if across else grid.ys[grid.best[1]]
+        option = grid.x if across or grid.y is None else grid.y
+        # that of the setting: a cell may stand for a range of values
+        value = grid.cells[grid.best].values[option]
         word = "smallest" if edge in ("left", "down") else "largest"
         yield f"{option}={value_text(value)} is the {word} tried"
 
