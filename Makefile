@@ -25,7 +25,7 @@ train: $(READY) ## train the default model on digits: make train ARGS="optimizer
 test: $(READY) ## the fast tests, on all cores
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-# with the extras that the fast tests do without: clusters, Optuna
+# with the extras that the fast tests do without: clusters, Optuna, a browser
 $(VENV)/.ready-extras: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser]'
 	touch $@

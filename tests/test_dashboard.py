@@ -501,6 +501,7 @@ def test_tensorboard_serves_the_chosen_runs_to_this_machine_until_ctrl_c(small, 
     assert list((tmp_path / "temp").glob("descent-*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads Linux's /proc")
 def test_kill_ends_the_server_too(small, start, tmp_path):
     process, said = start(f"run={small}", "choose=all", "port=0")

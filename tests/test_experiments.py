@@ -201,6 +201,7 @@ def test_batch_mini_batch_and_single_rows_trade_steps_for_samples(train_recipe: 
     assert noise[1] == pytest.approx(expected, rel=1e-4)  # float32 weights
 
 
+@pytest.mark.slow
 def test_raw_inputs_leave_the_flat_direction_behind(train_recipe: Recipe) -> None:
     runs = train_recipe("standardize_or_not")
     scaled, raw = (runs[f"data.scale={kind}"] for kind in ("standardize", "none"))
@@ -261,6 +262,7 @@ def test_six_optimizers_take_the_steps_that_torch_takes_on_the_valley(
         assert weights(run) == pytest.approx(p.tolist(), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_constant_lr_keeps_its_noise_floor_and_decays_sink_below_it(
     train_recipe: Recipe,
 ) -> None:
@@ -282,6 +284,7 @@ def test_a_constant_lr_keeps_its_noise_floor_and_decays_sink_below_it(
 # ---- penalties, scaling, starts, stops
 
 
+@pytest.mark.slow
 def test_an_l1_penalty_finds_the_lasso(train_recipe: Recipe) -> None:
     runs = train_recipe("l1_sparsity")
     zeros = []
@@ -304,6 +307,7 @@ def test_an_l1_penalty_finds_the_lasso(train_recipe: Recipe) -> None:
     assert zeros[-1] > zeros[0]
 
 
+@pytest.mark.slow
 def test_an_l2_penalty_is_ridge_regression(train_recipe: Recipe) -> None:
     runs = train_recipe("l2_shrinkage")
     norms = []

@@ -107,6 +107,7 @@ def lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_continued_bitwise(tmp_path, start, type_command, train_run):
     given = (*GIVEN, "stop.epochs=100")
     process = start(*given, "callbacks.checkpoint.every_seconds=0", "hydra.run.dir=killed")

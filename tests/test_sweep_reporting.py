@@ -136,6 +136,7 @@ def test_an_unfinished_multirun_gets_an_honest_partial_report(sweep: Path) -> No
     assert "15 of 16" in text or "1 not begun" in text, re.findall(r'class="note">(.*?)<', text)
 
 
+@pytest.mark.slow
 def test_no_report_is_written_where_none_is_wanted(type_command: Type, tmp_path: Path) -> None:
     typed = ("-m", "data=wine", "model=linear", "stop.epochs=1", "seed=0,1", "report=false")
     done = type_command("train", *typed)

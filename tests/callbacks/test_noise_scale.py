@@ -75,6 +75,7 @@ def test_the_two_batch_estimate_is_right_on_average_on_a_line_fit(b: int, batche
     assert np.mean(plain) == pytest.approx(exact[0] - lacking, abs=3.5 * spread)
 
 
+@pytest.mark.slow
 def test_the_estimate_of_a_run_agrees_with_the_exact_value(train_run: Callable[..., Run]) -> None:
     job = ("data=line", "model=linear", "optimizer=sgd", "optimizer.lr=1e-9", "trainer=float64")
     measured = "diagnostics=[noise_scale]"

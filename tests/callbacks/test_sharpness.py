@@ -93,6 +93,7 @@ def diverges(lr: float, curvatures: tuple[float, float], options: dict[str, Any]
     return not float(theta.detach().norm()) < 1e3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -126,7 +126,9 @@ SCHEDULES = (
 )
 
 
-@pytest.mark.parametrize("early", [(), EARLY], ids=["", "early"])
+@pytest.mark.parametrize(
+    "early", [pytest.param((), marks=pytest.mark.slow, id=""), pytest.param(EARLY, id="early")]
+)
 @pytest.mark.parametrize("common", [MLP, LINEAR], ids=["mlp", "linear"])
 @pytest.mark.parametrize("optimizer", sorted(STABLE))
 def test_every_optimizer_takes_the_same_steps_stacked(

@@ -94,6 +94,7 @@ def test_the_fit_agrees_with_scipy_s_least_squares() -> None:
     assert fit.critical == pytest.approx(critical, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "sizes", "scatter"), [(1, 5, 0.05), (4, 5, 0.1), (2, 3, 0.05)])
 def test_the_interval_holds_the_planted_value_nineteen_times_in_twenty(
     seeds: int, sizes: int, scatter: float

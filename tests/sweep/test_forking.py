@@ -48,6 +48,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked")
 def test_workers_are_forked_with_torch_imported_and_their_deaths_survived(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
@@ -88,6 +89,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("how", ["forked", "started"])
 def test_a_worker_ends_when_its_parent_is_killed(how: str, tmp_path: Path) -> None:

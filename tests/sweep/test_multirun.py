@@ -34,6 +34,7 @@ def table(sweep: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_multirun_is_stacked_and_every_job_directory_serves_like_any_other(
     type_command: Type, tmp_path: Path
 ) -> None:
