@@ -72,6 +72,7 @@ def test_the_terminal_shows_the_swept_keys_and_each_failure(
     assert "3 runs: 2 ok, 1 diverged" in shown
     assert "optimizer.lr" in shown
     assert "2: diverged, step loss is nan at step 3" in shown
+    assert f"python src/report.py run={sweep}" in shown
 
 
 def test_a_sweep_of_refused_jobs_has_no_rows(tmp_path: Path) -> None:
@@ -149,3 +150,20 @@ def test_jobs_without_a_result_are_listed_with_their_sentence(tmp_path: Path) ->
         ("0", "ok"), ("1", "failed"), ("2", "not begun"),
     ]  # fmt: skip
     assert rows[1]["reason"] == "its worker died"
+
+
+def test_the_best_of_each_problem_is_told_since_their_scores_cannot_be_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses = {("wine", "0.1"): 0.2, ("wine", "1"): 0.1, ("iris", "0.1"): 5.0, ("iris", "1"): 6.0}
+    rows = [
+        {"data": data, "optimizer.lr": lr, "status": "ok", "reason": "", "step": 1, "samples": 1,
+         "seconds": 0.1, "val/loss": loss, "directory": f"sweep/{i}"}
+        for i, ((data, lr), loss) in enumerate(losses.items())
+    ]  # fmt: skip
+    found = settings(rows, "val/loss")
+    assert [setting.mean for setting in found] == [0.1, 5.0, 0.2, 6.0]
+    print_summary(Path("sweep"), rows, "val/loss", [], ["data=wine,iris", "optimizer.lr=0.1,1"])
+    shown = capsys.readouterr().out
+    assert "best: data=wine optimizer.lr=1: val/loss 0.1\n" in shown
+    assert "best: data=iris optimizer.lr=0.1: val/loss 5\n" in shown

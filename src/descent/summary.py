@@ -8,6 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ SHOWN = {
     "val/accuracy": "val accuracy",
     "val/r2": "val R²",
 }
+# Options that change which loss is descended, or its unit: scores across them say nothing.
+PROBLEMS = ("data", "landscape", "experiment", "data.path", "data.target", "data.scale_target")
+PROBLEM_PREFIXES = ("data.source.", "landscape.")
+
 WIDE = 160  # characters, where no terminal sets a limit
 MOST_WEIGHTS = 3  # parameters that still fit beside the rest
 MOST_ROWS = 30  # runs that a reader looks at one by one
@@ -53,6 +58,11 @@ class Setting:
     scores: list[float]
 
     @property
+    def problem(self) -> tuple[str, ...]:
+        """What of it says which loss is descended; empty where all runs descend the same."""
+        return tuple(value for key, value in self.values.items() if is_problem(key))
+
+    @property
     def mean(self) -> float:
         """The mean over seeds; infinitely bad if a run was lost."""
         return statistics.fmean(self.scores) if len(self.scores) == self.runs else math.nan
@@ -71,6 +81,8 @@ class Setting:
 def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
     """Return the settings, best first; those that lost a run, or have no score, come last.
 
+    Of several problems (data sets, landscapes), whose scores cannot be compared, they take turns.
+
     Args:
         rows: of `compare`.
         metric: what was optimized, such as `val/loss`: its best epoch's value, else the last.
@@ -84,7 +96,11 @@ def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
         for values, own in groups.items()
     ]
     sign = 1 if lower_is_better(metric) else -1
-    return sorted(made, key=lambda s: (math.isnan(s.mean), not s.scores, sign * _or_zero(s.mean)))
+    made.sort(key=lambda s: (math.isnan(s.mean), not s.scores, sign * _or_zero(s.mean)))
+    problems: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in made:
+        problems.setdefault(setting.problem, []).append(setting)
+    return [s for row in zip_longest(*problems.values()) for s in row if s is not None]
 
 
 def score(row: Row, metric: str) -> float | None:
@@ -109,6 +125,11 @@ def swept(rows: Sequence[Row]) -> list[str]:
 def is_seed(key: str) -> bool:
     """Whether an option is only the luck of a run."""
     return key.rsplit(".", 1)[-1] in ("seed", "split_seed")
+
+
+def is_problem(key: str) -> bool:
+    """Whether an option changes the problem rather than how it is solved."""
+    return key in PROBLEMS or key.startswith(PROBLEM_PREFIXES)
 
 
 def at_the_edge(best: Setting, rows: Sequence[Row]) -> list[str]:
@@ -157,6 +178,8 @@ def print_summary(
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
+    if len(rows) <= MOST_ROWS:
+        console.print(f"{'pictures':<10} python src/report.py run={sweep}")
 
 
 def _print_runs(console: Console, rows: Sequence[Row]) -> None:
@@ -195,15 +218,22 @@ def _print_best(
     console: Console, found: Sequence[Setting], rows: Sequence[Row], metric: str,
     typed: Sequence[str],
 ) -> None:  # fmt: skip
-    best = found[0] if found else None
-    if best is None or math.isnan(best.mean) or len(found) < 2:
+    firsts: dict[tuple[str, ...], Setting] = {}
+    for setting in found:
+        firsts.setdefault(setting.problem, setting)
+    if len(found) == len(firsts):
         return
-    values = [f"{key}={value}" for key, value in best.values.items() if value]
-    over = f" over {best.runs} seeds" if best.runs > 1 else ""
-    console.print(f"best: {' '.join(values)}: {metric} {best.told}{over}")
-    console.print(f"{'repeat it':<10} {shlex.join(['python', 'src/train.py', *typed, *values])}")
-    for warning in at_the_edge(best, rows):
-        console.print(f"note: {warning}.")
+    for best in firsts.values():
+        if math.isnan(best.mean):
+            continue
+        values = [f"{key}={value}" for key, value in best.values.items() if value]
+        over = f" over {best.runs} seeds" if best.runs > 1 else ""
+        console.print(f"best: {' '.join(values)}: {metric} {best.told}{over}")
+        console.print(
+            f"{'repeat it':<10} {shlex.join(['python', 'src/train.py', *typed, *values])}"
+        )
+        for warning in at_the_edge(best, rows):
+            console.print(f"note: {warning}.")
 
 
 def _print_failures(console: Console, rows: Sequence[Row]) -> None:

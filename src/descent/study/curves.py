@@ -11,10 +11,11 @@ import numpy as np
 
 from descent.endings import Status
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS
-from descent.study.options import OPTIMIZER, is_problem, label, problem_keys
+from descent.study.options import OPTIMIZER, label, problem_keys
 from descent.study.records import Track, full_loss, recorded, step_loss
 from descent.study.settings import Setting
 from descent.study.trials import Study, Trial, Value
+from descent.summary import is_problem
 
 MOST_BEST = 12
 MOST_LOST = 10

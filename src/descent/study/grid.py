@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from descent.study.options import (
-    BATCH,
-    OPTIMIZER,
-    is_problem,
-    label,
-    learning_rate,
-    number_in,
-    ordered,
-    short,
-)
+from descent.study.options import BATCH, OPTIMIZER, label, learning_rate, number_in, ordered, short
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Value
+from descent.summary import is_problem
 
 MOST_PANELS = 12
 MOST_VALUES = 40  # on an axis; more, as in a random search, are put into ranges

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.endings import Status
-from descent.study.options import BATCH, LEARNING_RATES, is_number, is_problem, problem_keys
-from descent.summary import lower_is_better
+from descent.study.options import BATCH, LEARNING_RATES, is_number, problem_keys
+from descent.summary import is_problem, lower_is_better
 
 if TYPE_CHECKING:
     from descent.study.trials import Study, Trial, Value

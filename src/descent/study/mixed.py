@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from descent.study.options import is_problem
 from descent.study.table import Job, Row, numbered
+from descent.summary import is_problem
 
 METRIC = "optimized_metric"
 TASKS = ("val/accuracy", "val/r2")  # each measured in one kind of task only

@@ -6,16 +6,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from descent.summary import is_problem
+
 if TYPE_CHECKING:
     from descent.study.trials import Study, Trial, Value
 
 LEARNING_RATES = ("optimizer.lr", "base_lr")  # `base_lr` is that of the recipe sweep=lr_batch
 BATCH, OPTIMIZER = "data.batch_size", "optimizer"
 SHARPNESS, NOISE_SCALE = "diagnostics/sharpness", "diagnostics/noise_scale"  # columns
-
-# Options that change which loss is descended, or its unit: scores across them say nothing.
-PROBLEMS = ("data", "landscape", "experiment", "data.path", "data.target", "data.scale_target")
-PROBLEM_PREFIXES = ("data.source.", "landscape.")
 
 
 def learning_rate(study: Study) -> str | None:
@@ -26,11 +24,6 @@ def learning_rate(study: Study) -> str | None:
 def problem_keys(study: Study) -> tuple[str, ...]:
     """Return the swept options that make several problems of a study."""
     return tuple(key for key in study.swept if is_problem(key))
-
-
-def is_problem(key: str) -> bool:
-    """Whether an option changes the problem rather than how it is solved."""
-    return key in PROBLEMS or key.startswith(PROBLEM_PREFIXES)
 
 
 def is_number(value: Value) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from descent.endings import Status
-from descent.study.options import OPTIMIZER, is_problem, label, numeric, ordered, text
+from descent.study.options import OPTIMIZER, label, numeric, ordered, text
 from descent.study.problems import problems_of
 from descent.study.targets import choose_target, hits
 from descent.study.trials import Study, Value
+from descent.summary import is_problem
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from descent.study.options import (
     NOISE_SCALE,
     OPTIMIZER,
     batch_of,
-    is_problem,
     label,
     learning_rate,
     ordered,
@@ -23,6 +22,7 @@ from descent.study.options import (
 )
 from descent.study.targets import Hit
 from descent.study.trials import Study, Trial, Value
+from descent.summary import is_problem
 
 # How the sentences of runs begin that ended because their epochs or steps were used up.
 BUDGETS = tuple(reason.template.partition("{")[0] for reason in (Reason.EPOCHS, Reason.STEPS))

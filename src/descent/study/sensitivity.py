@@ -9,20 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from descent.endings import Status
-from descent.study.options import (
-    BATCH,
-    OPTIMIZER,
-    is_problem,
-    label,
-    learning_rate,
-    numeric,
-    ordered,
-    short,
-)
+from descent.study.options import BATCH, OPTIMIZER, label, learning_rate, numeric, ordered, short
 from descent.study.records import at_start
 from descent.study.settings import Measure, Setting, settings
 from descent.study.targets import Hit
 from descent.study.trials import Study, Trial, Value
+from descent.summary import is_problem
 
 MOST_LINES = 12
 LEAST_POINTS = 3  # with the other options fixed; fewer, as in a random search, are no line

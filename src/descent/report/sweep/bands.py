@@ -15,8 +15,9 @@ from descent.report.sweep.crosses import row_height
 from descent.report.sweep.legend import add_legend
 from descent.report.sweep.options import clipped
 from descent.study.curves import Band, Bands, Lost
-from descent.study.options import OPTIMIZER, is_problem, label
+from descent.study.options import OPTIMIZER, label
 from descent.study.trials import Value
+from descent.summary import is_problem
 
 MOST_ROWS = 6  # settings of a panel that lost trials and get a row of crosses of their own
 MOST_ACROSS = 2

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from descent.study.grid import Grid
-from descent.study.options import is_problem, number_in
+from descent.study.options import number_in
 from descent.study.trials import Value
+from descent.summary import is_problem
 
 FEWEST = 3  # values of an axis that have a middle
 
