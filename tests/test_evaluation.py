@@ -317,6 +317,7 @@ def test_a_checkpoint_of_another_model_does_not_fit(train_run):
         run_eval(f"run={small.path}")
 
 
+@pytest.mark.slow
 def test_the_command_predicts_and_answers_mistakes_with_one_line(
     tmp_path, new, priced, type_command
 ):

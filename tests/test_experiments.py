@@ -386,6 +386,7 @@ def test_a_recipe_is_run_by_a_test_of_its_own(name: str) -> None:
     assert f'"{name}"' in tests or f'experiment={name}"' in tests
 
 
+@pytest.mark.slow
 def test_a_comparison_is_one_command_that_ends_with_one_table(
     type_command: Callable[..., Any], tmp_path: Path
 ) -> None:

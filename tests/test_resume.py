@@ -124,6 +124,7 @@ def test_a_killed_process_is_continued_bitwise(tmp_path, start, type_command, tr
     assert_same_run(run, train_run(*given))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_mid_epoch_is_continued_bitwise(tmp_path, start, train_run):
     # one epoch of 10,000 steps
     given = (
