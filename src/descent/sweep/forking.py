@@ -30,12 +30,15 @@ def begin(environment: Mapping[str, str]) -> None:
         return
     from multiprocessing import forkserver
 
-    _begun = True
     forkserver.set_forkserver_preload([PRELOADED])
     # Python 3.11 does not tell the server where to import from
     where = os.pathsep.join(path for path in sys.path if path)
-    with _variables({**environment, "PYTHONPATH": where}), _deaf():
-        forkserver.ensure_running()
+    try:
+        with _variables({**environment, "PYTHONPATH": where}), _deaf():
+            forkserver.ensure_running()
+    except OSError:  # no sockets to be had: workers start from nothing
+        return
+    _begun = True
 
 
 def context() -> Any:
