@@ -60,7 +60,11 @@ def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
     if (asked["run"] is None) == (asked["multirun"] is None):
         both = "run=... and sweep=... are two reports" if asked["run"] else "No run is named"
         raise UserError(f"{both}; give run=<a run's directory>, or sweep=<a multirun's directory>.")
-    return _open_runs(asked) if asked["multirun"] is None else open_sweep(asked)
+    if asked["multirun"] is None:
+        return _open_runs(asked)
+    output = asked["output"] and Path(asked["output"])
+    sweep, measure, target = Path(asked["multirun"]), asked["measure"], asked["target"]
+    return open_sweep(sweep, measure, target, output, asked["trust"])
 
 
 def _open_runs(asked: Mapping[str, Any]) -> Reporting:

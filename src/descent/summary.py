@@ -87,13 +87,9 @@ def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
         rows: of `compare`.
         metric: what was optimized, such as `val/loss`: its best epoch's value, else the last.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-    for row in rows:
-        values = tuple((k, str(row[k])) for k in swept(rows) if not is_seed(k))
-        groups.setdefault(values, []).append(row)
     made = [
         Setting(dict(values), len(own), [s for row in own if (s := score(row, metric)) is not None])
-        for values, own in groups.items()
+        for values, own in by_setting(rows).items()
     ]
     sign = 1 if lower_is_better(metric) else -1
     made.sort(key=lambda s: (math.isnan(s.mean), not s.scores, sign * _or_zero(s.mean)))
@@ -101,6 +97,15 @@ def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
     for setting in made:
         problems.setdefault(setting.problem, []).append(setting)
     return [s for row in zip_longest(*problems.values()) for s in row if s is not None]
+
+
+def by_setting(rows: Sequence[Row]) -> dict[tuple[tuple[str, str], ...], list[Row]]:
+    """Return the rows that differ by their seed alone, by what was swept beside it."""
+    keys = [key for key in swept(rows) if not is_seed(key)]
+    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple((key, str(row[key])) for key in keys), []).append(row)
+    return groups
 
 
 def score(row: Row, metric: str) -> float | None:

@@ -48,24 +48,33 @@ class SweepReporting:
     trust: tuple[str, ...]
 
 
-def open_sweep(asked: Mapping[str, Any]) -> SweepReporting:
+def open_sweep(
+    sweep: Path,
+    measure: str | None = None,
+    target: float | None = None,
+    output: Path | None = None,
+    trust: Sequence[str] = (),
+) -> SweepReporting:
     """Read and check everything; nothing is drawn or written yet.
 
     Args:
-        asked: the options of `report.yaml`: `multirun`, `measure`, `target`, `output`, `trust`.
+        sweep: the multirun's directory.
+        measure: by whose name to compare; None for the metric that the sweep optimized.
+        target: the full loss by which times are compared; None for that of `choose_target`.
+        output: the report's directory; None for `report` in the multirun's.
+        trust: packages that the runs' configs may instantiate from beside ours.
 
     Raises:
         UserError: this is no multirun, nothing of it can be compared, or the output cannot be used.
     """
-    sweep = Path(asked["multirun"])
-    output = Path(asked["output"] or sweep / "report")
+    output = output or sweep / "report"
     study = read_study(sweep)
     check_output(output)
-    target = choose_target(study) if asked["target"] is None else float(asked["target"])
+    target = choose_target(study) if target is None else target
     found = {} if target is None else hits(study, target)
-    known = _ordered(measures(study, target), asked["measure"], sweep)
-    made = {measure.name: settings(study, measure, found) for measure in known}
-    return SweepReporting(study, known, made, target, found, output, tuple(asked["trust"]))
+    known = _ordered(measures(study, target), measure, sweep)
+    made = {one.name: settings(study, one, found) for one in known}
+    return SweepReporting(study, known, made, target, found, output, tuple(trust))
 
 
 def _ordered(known: Sequence[Measure], name: str | None, sweep: Path) -> tuple[Measure, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from descent.dashboard.rows import Row, Rows
 from descent.endings import Status
 from descent.errors import UserError
-from descent.summary import is_seed, lower_is_better, score, settings, swept
+from descent.summary import by_setting, lower_is_better, score, settings
 
 CHOICES = ("best", "diverged", "all")
 MOST = 40  # TensorBoard's Custom Scalars tab ticks no run by itself where there are more
@@ -73,7 +73,7 @@ def choose(rows: Rows, which: str, most: int | None) -> Chosen:
         told = "those that diverged, the longest-lived first"
     elif not rows.ranked:
         picked, told = list(rows.rows), "the latest"
-    elif which == "all" or len(_by_setting(rows.rows)) == 1:
+    elif which == "all" or len(by_setting(rows.rows)) == 1:
         picked, told = _ranked(rows.rows, rows.metric), "best first"
     else:
         picked, told = _best_of_settings(rows, limit)
@@ -83,7 +83,7 @@ def choose(rows: Rows, which: str, most: int | None) -> Chosen:
 
 def _best_of_settings(rows: Rows, limit: int) -> tuple[list[Row], str]:
     """Return one run a setting, settings in their order, and what was kept in words."""
-    groups = _by_setting(rows.rows)
+    groups = by_setting(rows.rows)
     order = [tuple(found.values.items()) for found in settings(rows.rows, rows.metric)]
     first = [_ranked(groups[values], rows.metric)[0] for values in order]
     good = [row for row in first if score(row, rows.metric) is not None]
@@ -100,14 +100,6 @@ def _best_of_settings(rows: Rows, limit: int) -> tuple[list[Row], str]:
 
 def _part(kept: int, there_are: int, which: str) -> str:
     return f"all {kept:,}" if kept == there_are else f"{which} {kept:,} of {there_are:,}"
-
-
-def _by_setting(rows: Sequence[Row]) -> dict[tuple[tuple[str, str], ...], list[Row]]:
-    groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
-    keys = [key for key in swept(rows) if not is_seed(key)]
-    for row in rows:
-        groups.setdefault(tuple((key, str(row[key])) for key in keys), []).append(row)
-    return groups
 
 
 def _ranked(rows: Sequence[Row], metric: str) -> list[Row]:

@@ -9,7 +9,6 @@ says which did not end well.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 from descent.endings import Status
 from descent.recording.eventfile import framed
 from descent.recording.events import session_end
+from descent.study.options import number_in
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -78,15 +78,8 @@ def experiment(table: Sequence[Options], metrics: Sequence[str]) -> Summary:
 def with_numbers(table: Sequence[Mapping[str, str]]) -> list[Options]:
     """Return options as numbers where every run that has the option has a number."""
     names = dict.fromkeys(name for row in table for name in row)
-    numeric = {n for n in names if all(_is_number(row[n]) for row in table if n in row)}
+    numeric = {n for n in names if all(number_in(row[n]) is not None for row in table if n in row)}
     return [{n: float(v) if n in numeric else v for n, v in row.items()} for row in table]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def _column(name: str, values: Sequence[float | str]) -> Any:

@@ -6,11 +6,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import counted, shown
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 GENERATOR = "descent report"  # by which a page of ours is known
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -42,21 +45,26 @@ def write_page(
         pictures: in order.
         notes: what the reader must know first, such as how a run failed.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     columns, rows = results(records)
     path.write_text(
-        environment.get_template(TEMPLATE.name).render(
+        template(TEMPLATE).render(
             generator=GENERATOR, title=title_of(records), notes=notes, columns=columns, rows=rows,
             pictures=[embedded(picture, path.parent) for picture in pictures],
             commands=[record.command for record in records], provenance=_provenance(records),
         ),
         encoding="utf-8",
     )  # fmt: skip
+
+
+def template(path: Path) -> Template:
+    """Return a page's template; it may include what lies beside it, or beside this file."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([path.parent, TEMPLATE.parent]), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(path.name)
 
 
 def title_of(records: Sequence[Record]) -> str:

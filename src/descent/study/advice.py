@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from descent.study.casualties import ENDED, casualties
+from descent.study.casualties import casualties
 from descent.study.fineness import coarse, edge_sentence, edges
 from descent.study.grid import Grid
 from descent.study.next_sweep import Next, after_winner, unfinished, without_winner
@@ -13,7 +13,7 @@ from descent.study.options import label
 from descent.study.problems import problems_of
 from descent.study.settings import Measure, Setting
 from descent.study.ties import LEAST_SEEDS, Contest, contest, interval
-from descent.study.trials import Study, Trial
+from descent.study.trials import ENDED, Study, Trial
 
 NAMED = 4  # settings named in a sentence
 ONE_SEED = (

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from descent.endings import Status
 from descent.study.grid import Grid
 from descent.study.options import learning_rate, number_in, ordered, short, text
-from descent.study.trials import Study, Trial
+from descent.study.trials import ENDED, Study, Trial
 
-ENDED = (Status.OK, Status.DIVERGED, Status.FAILED)
 FEW = 3  # values that are told one by one
 
 

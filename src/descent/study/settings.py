@@ -11,7 +11,7 @@ from itertools import zip_longest
 from descent.endings import Status
 from descent.study.options import problem_keys
 from descent.study.targets import FULL_LOSS, Hit, choose_target
-from descent.study.trials import Study, Trial, Value
+from descent.study.trials import ENDED, Study, Trial, Value
 from descent.summary import lower_is_better
 
 UNITS = {"steps": "step", "samples": "samples", "seconds": "seconds"}  # fields of a hit
@@ -73,7 +73,7 @@ class Setting:
         if len(self.scores) == len(self.trials):
             return "complete"
         unscored = [t for t in self.trials if t.number not in self.scores]
-        if any(t.status in (Status.OK, Status.DIVERGED, Status.FAILED) for t in unscored):
+        if any(t.status in ENDED for t in unscored):
             return "lost" if self.scores else "empty"
         return "pending"
 

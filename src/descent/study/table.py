@@ -13,9 +13,9 @@ from descent.comparison import JOBS, NOT_BEGUN, REPEATS, RESULTS, compare, read_
 from descent.endings import Status
 from descent.errors import UserError
 from descent.runs import CONFIG, RESULT, SWEEP, Run
+from descent.study.trials import ENDED
 
 STATUSES = frozenset([*map(str, Status), NOT_BEGUN])
-ENDED = frozenset(map(str, (Status.OK, Status.DIVERGED, Status.FAILED)))
 NAMED = 8  # jobs named in a sentence
 
 

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from descent.endings import Status
+
+# of a trial that will not go on
+ENDED = (Status.OK, Status.DIVERGED, Status.FAILED)
+
 Value = float | str  # of a swept option: a number where all its values are numbers
 
 

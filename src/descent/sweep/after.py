@@ -64,9 +64,8 @@ def _report(sweep: Path, trust: list[str]) -> None:
     log, spoken = logging.getLogger("descent.sweep_reporting"), logging.StreamHandler(sys.stdout)
     log.addHandler(spoken)
     log.setLevel(logging.INFO)
-    options = {"multirun": sweep, "measure": None, "target": None, "output": None, "trust": trust}
     try:
-        report_sweep(open_sweep(options))
+        report_sweep(open_sweep(sweep, trust=trust))
     except UserError as error:
         print(f"note: there is no report: {error}")
     finally:

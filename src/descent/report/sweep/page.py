@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descent.endings import Status
-from descent.report.page import GENERATOR, embedded
+from descent.report.page import GENERATOR, embedded, template
 from descent.report.picture import Picture
 from descent.report.style import counted, listed, shown
 from descent.report.sweep.columns import study_columns
@@ -63,14 +63,8 @@ def write_sweep_page(
         pictures: in order.
         notes: what the reader must know before all else, such as what was left out.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     style, script = _source(STYLES), _source(SCRIPTS)
-    page = environment.get_template("page.html").render(
+    page = template(HERE / "page.html").render(
         generator=GENERATOR,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
         f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
