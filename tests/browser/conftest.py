@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
+PATIENCE = 30  # seconds for a page to be read
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -48,10 +50,12 @@ class Browser:
         self.errors()
         self.failed_requests()
         self.driver.get(place.resolve().as_uri() if isinstance(place, Path) else place)
-        # chromedriver may come back while a large page is still being read
-        wait = "const done = arguments[0]; const ready = () => document.readyState === 'complete';"
-        wait += "ready() ? done() : addEventListener('load', () => done(), { once: true })"
-        self.run_async(wait)
+        # chromedriver may come back while a large page is still being read; a page whose scripts
+        # are switched off would not call a listener
+        until, ready = time.monotonic() + PATIENCE, "return document.readyState"
+        while self.run(ready) != "complete":
+            assert time.monotonic() < until, f"{place} is not read within {PATIENCE} seconds"
+            time.sleep(0.02)
 
     def errors(self) -> list[str]:
         """Return what the console calls an error since it was last asked, and forget it."""
