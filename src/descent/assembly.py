@@ -10,11 +10,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 from torch import nn
 
 from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.progress import Progress
 from descent.config import build
@@ -22,6 +22,7 @@ from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
 from descent.errors import UserError, did_you_mean
+from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.learner import Learner
 from descent.losses import Penalty
@@ -55,13 +56,20 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     config, prepared = job.config, job.prepared
     description = Description.from_dict(prepared.describe())
     model = build_model(config, description)
-    callbacks = _callbacks(config, job.run)
+    named = _callbacks(config, job.run)
+    refuse_unfit(named, model)
+    fit_in(named)
+    callbacks, watching = list(named.values()), watching_batches(named)
     for callback in callbacks:
         if isinstance(callback, Progress):
             callback.milestones = not job.one_of_many
+            callback.hidden = any(isinstance(c, ProgressBar) for c in callbacks)
     cuts = [c.every_n_steps for c in callbacks if isinstance(c, FullLoss) and c.every_n_steps]
     options = {key: config["data"][key] for key in ("order", "drop_last", "window", "augment")}
-    data = DataModule(prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None)
+    data = DataModule(
+        prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None,
+        single=bool(watching),
+    )  # fmt: skip
     learner = build_learner(config, description, model)
     _check_monitors(callbacks, learner, description)
     parameters = sum(p.numel() for p in model.parameters())
@@ -70,6 +78,13 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     trainer = _trainer(config, callbacks, job.run, validates=data.rows["val"] > 0)
     if trainer.is_global_zero and not job.one_of_many:
         _describe(job, learner, data, trainer, threads, why)
+    if trainer.is_global_zero and watching:
+        overruled = config["data"]["window"] not in ("auto", 1)
+        without = f", so that data.window={config['data']['window']} has no effect"
+        log.info(
+            "window    one step: every batch is shown to %s%s",
+            ", ".join(watching), without if overruled else "",
+        )  # fmt: skip
     return learner, data, trainer
 
 
@@ -151,14 +166,29 @@ def build_learner(
     )
 
 
-def _callbacks(config: Mapping[str, Any], run: Run) -> list[L.Callback]:
+def _callbacks(config: Mapping[str, Any], run: Run) -> dict[str, L.Callback]:
+    """Return the callbacks by their names in the config."""
     nodes = {name: node for name, node in (config["callbacks"] or {}).items() if node}
-    offer = {"run_dir": run.path}
-    made = [build(node, f"callbacks.{name}", offer=offer) for name, node in nodes.items()]
-    if config["stop"]["loss"] is not None and not any(isinstance(c, FullLoss) for c in made):
+    offer = {"run_dir": run.path, "dirpath": str(run.path / "checkpoints")}
+    made = {name: _callback(name, node, offer) for name, node in nodes.items()}
+    if config["stop"]["loss"] is not None and not any(
+        isinstance(c, FullLoss) for c in made.values()
+    ):
         raise UserError(
             "stop.loss needs callbacks.full_loss, which was taken out; put it back, "
             "or use stop.epochs and stop.steps."
+        )
+    return made
+
+
+def _callback(name: str, node: Mapping[str, Any], offer: Mapping[str, Any]) -> L.Callback:
+    try:
+        made = build(node, f"callbacks.{name}", offer=offer)
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        raise UserError(f"callbacks.{name}: {str(error).strip().splitlines()[0]}") from error
+    if not isinstance(made, L.Callback):
+        raise UserError(
+            f"callbacks.{name}._target_ makes a {type(made).__name__}, not a Lightning callback."
         )
     return made
 
@@ -180,8 +210,8 @@ def _trainer(
         "callbacks": callbacks,
         "logger": loggers or False,
         "max_epochs": -1 if epochs is None else epochs,
-        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in callbacks),
-        "enable_progress_bar": False,
+        "enable_checkpointing": any(isinstance(c, LightningCheckpoint) for c in callbacks),
+        "enable_progress_bar": any(isinstance(c, ProgressBar) for c in callbacks),
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "default_root_dir": str(run.path),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from descent.averaging import Averaging
 from descent.clock import Clock
 from descent.data.module import DataModule
 from descent.data.prepare import Description
@@ -76,6 +77,8 @@ class Learner(L.LightningModule):
         self.watchers: list[Callable[[int], None]] = []  # called with the step after each update
         self.measured: dict[str, float] = {}  # values of this moment, by metric name
         self._restored: dict[str, Any] = {}
+        self._last_loss = torch.zeros(())
+        self.averaging: Averaging  # of the weights it is judged by
         self._stepper: DirectStepper | LightningStepper
 
     @property
@@ -151,11 +154,11 @@ class Learner(L.LightningModule):
 
     @torch.no_grad()
     def full_loss(self) -> float:
-        """Return L(theta): the objective over all training rows at the present weights."""
+        """Return L(theta): the objective over all training rows at the weights to judge by."""
         x, y = self.rows("train")
         training = self.model.training
         self.model.eval()
-        with self.trainer.precision_plugin.forward_context():
+        with self.averaging.judged(), self.trainer.precision_plugin.forward_context():
             # summed on the host: pieces are few, and not every device knows float64
             terms = [float(self.loss(self.model(xb), yb)) * len(xb) for xb, yb in Chunks(x, y)]
             total = math.fsum(terms) / len(x)
@@ -170,6 +173,7 @@ class Learner(L.LightningModule):
         """Continue, or begin, the streams and the clock."""
         self._stepper = make_stepper(self.trainer, self, self.clip)
         restored, self._restored = self._restored, {}
+        self.averaging.begin(restored.get("training_weights"))
         if restored:
             restore_streams(restored, self.device)
         else:
@@ -179,6 +183,7 @@ class Learner(L.LightningModule):
     def on_fit_start(self) -> None:
         """Point the windows at where this run begins, or continues: Lightning fetches early."""
         self._point_windows()
+        self.averaging = Averaging(self.trainer, self, self.model)
 
     def on_train_epoch_start(self) -> None:
         """Point the windows at this epoch."""
@@ -188,13 +193,16 @@ class Learner(L.LightningModule):
     def _point_windows(self) -> None:
         self.windows.epoch, self.windows.done = self.epochs_done, self.steps_in_epoch
 
-    def training_step(self, window: Window, batch_idx: int) -> dict[str, Any]:
-        """Take the window's optimizer steps.
+    def training_step(
+        self, window: Window | tuple[Tensor, Tensor], batch_idx: int
+    ) -> dict[str, Any]:
+        """Take the optimizer steps of a window, or the one of a single batch.
 
         Returns:
             losses [k], rows [k] (of each batch), lrs [k] and grad_norms (step -> norm) of the k
             steps taken: fewer than K after a signal, at the step limit, or when a loss is not
-            finite, where the report ends with that loss.
+            finite, where the report ends with that loss; and the last `loss` as other people's
+            callbacks look for it.
         """
         stepper, every, first = self._stepper, self.grad_norm_every, self.global_step
         per_step = self.lr_schedulers() if self.schedule.interval == "step" else None
@@ -204,7 +212,8 @@ class Learner(L.LightningModule):
         lrs: list[float] = []
         norms: dict[int, Tensor] = {}
         objective = self.objective if self.trainer.world_size == 1 else self.rank_objective
-        for x, y in window.batches():
+        batches = iter([window]) if isinstance(window, tuple) else window.batches()
+        for x, y in batches:
             if len(losses) >= limit or self.stop_signal is not None:
                 break
             step = first + len(losses) + 1
@@ -237,6 +246,7 @@ class Learner(L.LightningModule):
         kept = int(lost[0]) + 1 if len(lost) else taken
         measured = torch.stack(list(norms.values())).tolist() if norms else []
         first = self.global_step
+        self._last_loss = losses[-1] if taken else self._last_loss
         if self._stepper.counts_steps:
             first -= taken
         else:
@@ -252,7 +262,12 @@ class Learner(L.LightningModule):
             "rows": rows[:kept],
             "lrs": lrs[:kept],
             "grad_norms": {s: n for s, n in zip(norms, measured, strict=True) if s <= first + kept},
+            "loss": self._last_loss,
         }
+
+    def on_train_end(self) -> None:
+        """Leave the weights to judge by in the model."""
+        self.averaging.switch()
 
     def on_train_epoch_end(self) -> None:
         """Step an epoch schedule, after validation and after the records of this epoch."""
@@ -275,6 +290,8 @@ class Learner(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Add a piece of the validation rows to its metrics."""
+        if batch_idx == 0 and self.trainer.state.fn == "fit":
+            self.averaging.note_validated()
         self._evaluate("val", *batch)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -288,10 +305,13 @@ class Learner(L.LightningModule):
     def on_validation_start(self) -> None:
         """Stop the clock: evaluation is not training."""
         self.clock.stop()
+        if self.trainer.state.fn == "fit":
+            self.averaging.switch()
 
     def on_validation_end(self) -> None:
         """Let the clock go on."""
         if self.trainer.state.fn == "fit":
+            self.averaging.switch_back()
             self.clock.start()
 
     def on_validation_epoch_end(self) -> None:
@@ -317,6 +337,9 @@ class Learner(L.LightningModule):
             "steps_in_epoch": self.steps_in_epoch,
             "seconds": self.clock.seconds,
         }
+        training = self.averaging.training_weights()
+        if training is not None:
+            checkpoint[STATE]["training_weights"] = training
         tell_whole_epochs(checkpoint["loops"], self.epochs_done)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

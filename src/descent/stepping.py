@@ -12,18 +12,11 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
+from descent.foreign import STEP_HOOKS, answers
 from descent.shapes import Float
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
-
-# Hooks around the backward pass and the update; whoever overrides one expects to be called.
-STEP_HOOKS = (
-    "on_before_backward",
-    "on_after_backward",
-    "on_before_optimizer_step",
-    "on_before_zero_grad",
-)
 
 
 @dataclass(frozen=True)
@@ -110,11 +103,19 @@ class LightningStepper:
         self._scaler = getattr(module.trainer.precision_plugin, "scaler", None)
 
     def clear(self) -> None:
-        """Drop the gradients of the step before."""
-        self._wrapped.zero_grad()  # type: ignore[union-attr]
+        """Wait: Lightning's own loop drops gradients between the two passes."""
+
+    def _clear(self) -> None:
+        """Drop the gradients of the step before; nobody else calls the hook for this."""
+        trainer = self._module.trainer
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            callback.on_before_zero_grad(trainer, self._module, self.optimizer)
+        self._module.on_before_zero_grad(self.optimizer)
+        self.optimizer.zero_grad()
 
     def step(self, loss: Float[Tensor, ""], measure: bool) -> Float[Tensor, ""] | None:
         """Backpropagate and update; return the gradient's norm before clipping if measured."""
+        self._clear()
         self._module.manual_backward(loss)
         if self._scaler is not None and (measure or self._clip != Clip()):
             self._scaler.unscale_(self.optimizer)
@@ -135,18 +136,14 @@ def make_stepper(
     trainer: Trainer, module: LightningModule, clip: Clip
 ) -> DirectStepper | LightningStepper:
     """Choose the direct way unless the strategy, the precision or a callback needs Lightning's."""
-    from lightning.pytorch.callbacks import Callback
     from lightning.pytorch.core.hooks import ModelHooks
     from lightning.pytorch.strategies import SingleDeviceStrategy
-
-    def hooked(owner: object, base: type) -> bool:
-        return any(getattr(type(owner), h) is not getattr(base, h) for h in STEP_HOOKS)
 
     needs_lightning = (
         type(trainer.strategy) is not SingleDeviceStrategy
         or getattr(trainer.precision_plugin, "scaler", None) is not None
-        or hooked(module, ModelHooks)
-        or any(hooked(callback, Callback) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        or any(getattr(type(module), h) is not getattr(ModelHooks, h) for h in STEP_HOOKS)
+        or any(answers(callback, *STEP_HOOKS) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     )
     if needs_lightning:
         return LightningStepper(module, clip)

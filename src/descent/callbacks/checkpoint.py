@@ -93,12 +93,14 @@ class Checkpoint(LightningCheckpoint):
         if value is None or math.isnan(value):
             return
         if self.best is None or self._sign * value < self._sign * self.best["value"]:
+            with learner.averaging.judged():
+                state = {k: v.detach().clone() for k, v in learner.state_dict().items()}
             self.best = {
                 "value": value,
                 "step": learner.global_step,
                 "epoch": learner.current_epoch + 1,
                 "metrics": dict(learner.measured),
-                "state_dict": {k: v.detach().clone() for k, v in learner.state_dict().items()},
+                "state_dict": state,
             }
 
     def _save_last(self, trainer: Trainer, learner: Learner) -> None:

@@ -46,6 +46,6 @@ class Measurement(Callback):
             return
         training = learner.model.training
         learner.model.eval()
-        with learner.clock.paused(), torch.enable_grad():
+        with learner.clock.paused(), learner.averaging.judged(), torch.enable_grad():
             learner.measured |= self.measure(learner)
         learner.model.train(training)

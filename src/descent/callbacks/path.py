@@ -50,7 +50,7 @@ class Path(Callback):
         self._most = min(self.points, int(self.most_mib * 2**20) // size)
         if not trainer.is_global_zero or self._most < LEAST_POINTS:
             return
-        self._parameters = [p for _, p in named]
+        self._parameters, self._judged = [p for _, p in named], pl_module.averaging.judged
         self._shapes = {n: tuple(p.shape) for n, p in named}
         self._known = pl_module.global_step
         self._take_up(pl_module.global_step)
@@ -80,7 +80,8 @@ class Path(Callback):
         self._rows[step] = self._place()
 
     def _place(self) -> Tensor:
-        return torch.cat([p.detach().reshape(-1) for p in self._parameters])
+        with self._judged():
+            return torch.cat([p.detach().reshape(-1) for p in self._parameters])
 
     def on_train_batch_end(  # type: ignore[override]
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int

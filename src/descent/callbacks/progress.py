@@ -26,6 +26,7 @@ class Progress(Callback):
     def __init__(self, every_seconds: float = 0.2) -> None:
         self.every_seconds = every_seconds
         self.milestones = True  # lines in a log that nobody watches
+        self.hidden = False  # somebody else's progress bar is drawn in its place
         self._live = sys.stderr.isatty()
         self._drawn_at = 0.0
         self._milestone = 0
@@ -35,7 +36,7 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Redraw, if it is time."""
-        if not self._live or time.monotonic() - self._drawn_at < self.every_seconds:
+        if not self._live or self.hidden or time.monotonic() - self._drawn_at < self.every_seconds:
             return
         self._drawn_at = time.monotonic()
         if len(outputs["losses"]):
@@ -81,5 +82,5 @@ class Progress(Callback):
             print(f"\r\033[K{self._line(trainer, learner)}", end="", file=sys.stderr, flush=True)
 
     def _clear(self) -> None:
-        if self._live:
+        if self._live and not self.hidden:
             print("\r\033[K", end="", file=sys.stderr, flush=True)

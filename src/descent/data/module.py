@@ -25,6 +25,7 @@ class DataModule(L.LightningDataModule):
         seed: the run's seed, for the order stream.
         cut: no window crosses a multiple of this many steps; None for no such cuts.
         augment: `shift` and `rotate` of training images; None or zeros for neither.
+        single: batches (x, y), one by one, in place of windows.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class DataModule(L.LightningDataModule):
         seed: int = 0,
         cut: int | None = None,
         augment: Mapping[str, float | int] | None = None,
+        single: bool = False,
     ) -> None:
         super().__init__()
         self.prepared = prepared
@@ -44,7 +46,7 @@ class DataModule(L.LightningDataModule):
         self.rows = {name: len(rows) for name, rows in prepared.rows.items()}
         self._options = {
             "order": order, "drop_last": drop_last, "steps": window, "seed": seed, "cut": cut,
-            "augment": _augment(prepared, augment or {}),
+            "augment": _augment(prepared, augment or {}), "single": single,
         }  # fmt: skip
         self.tensors: dict[str, tuple[Tensor, Tensor]] = {}
         self.windows: Windows

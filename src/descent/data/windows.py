@@ -79,6 +79,7 @@ class Windows:
         seed: of the order stream.
         cut: no window crosses a multiple of this many steps of the run; None for no such cuts.
         augment: changes the features of each row anew in each epoch; None leaves them alone.
+        single: hand over batches (x, y), one by one, in place of windows.
     """
 
     def __init__(
@@ -93,20 +94,27 @@ class Windows:
         seed: int = 0,
         cut: int | None = None,
         augment: Augment | None = None,
+        single: bool = False,
     ) -> None:
-        self.x, self.y, self.augment = x, y, augment
+        self.x, self.y, self.augment, self.single = x, y, augment, single
         self.batch_size, self.order, self.seed, self.cut = batch_size, order, seed, cut
         rows = len(x)
         self.steps_per_epoch = rows // batch_size if drop_last else -(-rows // batch_size)
         self.rows_per_epoch = min(rows, self.steps_per_epoch * batch_size)
         row_bytes = x[:1].nbytes + y[:1].nbytes
-        self.steps = window_steps(steps, batch_size, row_bytes, self.steps_per_epoch)
+        self.steps = window_steps(
+            1 if single else steps, batch_size, row_bytes, self.steps_per_epoch
+        )
         self._generator = torch.Generator()
         self.epoch = 0
         self.done = 0  # steps of this epoch that are behind us, when a run is continued halfway
 
-    def __iter__(self) -> Iterator[Window]:
+    def __iter__(self) -> Iterator[Window | tuple[Tensor, Tensor]]:
         """Yield this epoch's windows, from `done` steps on."""
+        for window in self._windows():
+            yield next(window.batches()) if self.single else window
+
+    def _windows(self) -> Iterator[Window]:
         rows, size, change = self._order(), self.batch_size, self._change()
         for first, last in self._bounds():
             span = slice(first * size, min(last * size, self.rows_per_epoch))

@@ -1,0 +1,157 @@
+"""The weights that a run is judged by, where its steps are taken at others.
+
+Schedule-free optimizers take gradients at one point and answer with another (`train()`, `eval()`);
+averaging callbacks keep a mean beside the model and put it in for validation. What is measured,
+kept as best, saved, drawn and tested is of the weights that answer; the weights that train are put
+back bit by bit, so that measuring more often changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+
+from descent.foreign import VALIDATION_HOOKS, answers
+
+State = dict[str, Tensor]
+
+
+def switches(optimizer: object) -> bool:
+    """Return whether an optimizer must be told when its weights are used and when trained."""
+    return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+
+
+class Averaging:
+    """Puts the weights that answer into the model, and takes them out again.
+
+    Args:
+        trainer: of a fit that has its optimizers.
+        module: the LightningModule it fits.
+        model: whose weights are meant.
+    """
+
+    def __init__(self, trainer: Trainer, module: LightningModule, model: nn.Module) -> None:
+        self._trainer, self._module, self._model = trainer, module, model
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        self._optimizers: list[Any] = [o for o in trainer.optimizers if switches(o)]
+        self._averages = [c for c in callbacks if isinstance(c, WeightAveraging)]
+        self._keeps_validated = any(answers(c, *VALIDATION_HOOKS) for c in callbacks)
+        self._validated: tuple[int, State] = (-1, {})  # step, and the weights it was measured with
+        self._training: State | None = None  # the weights to go on from, while others are in
+        self._judging = False
+        if self._optimizers:
+            self._switch_for(trainer.save_checkpoint)
+
+    @property
+    def by(self) -> str | None:
+        """The optimizer or callback that the weights to judge by come from; None for the steps."""
+        makers = [*self._optimizers, *self._averages]
+        return type(makers[0]).__name__ if makers else None
+
+    def _switch_for(self, save: Callable[..., None]) -> None:
+        """Let every checkpoint, whoever saves it, hold the weights that answer."""
+
+        def save_switched(*given: Any, **named: Any) -> None:
+            with self.switched():
+                save(*given, **named)
+
+        self._trainer.save_checkpoint = save_switched  # type: ignore[method-assign]
+
+    # ---- optimizers
+
+    def begin(self, training: State | None) -> None:
+        """Tell optimizers that training begins.
+
+        Args:
+            training: weights that a checkpoint was saved with beside those that answer.
+        """
+        for optimizer in self._optimizers:
+            optimizer.train()
+        if training:
+            _copy(training, _state(self._model))
+
+    def switch(self) -> None:
+        """Put the optimizer's answer into the model, until `switch_back`."""
+        if self._optimizers and self._training is None:
+            self._training = _clone(_state(self._model))
+            for optimizer in self._optimizers:
+                optimizer.eval()
+
+    def switch_back(self) -> None:
+        """Go on from where the steps are taken."""
+        if self._training is not None:
+            for optimizer in self._optimizers:
+                optimizer.train()
+            _copy(self._training, _state(self._model))
+            self._training = None
+
+    @contextmanager
+    def switched(self) -> Iterator[None]:
+        """Put the optimizer's answer into the model for a while."""
+        outermost = self._training is None
+        self.switch()
+        try:
+            yield
+        finally:
+            if outermost:
+                self.switch_back()
+
+    def training_weights(self) -> State | None:
+        """Return the weights to go on from, where others are in the model just now."""
+        return self._training
+
+    # ---- callbacks
+
+    def note_validated(self) -> None:
+        """Keep the weights that validation runs with: a callback may have put in its own."""
+        if self._keeps_validated:
+            self._validated = (self._trainer.global_step, _clone(_state(self._model)))
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Put the weights to judge by into the model for a while: those last validated with."""
+        if self._judging or self._trainer.validating:
+            yield
+            return
+        self._judging = True
+        try:
+            with self.switched(), self._averaged():
+                yield
+        finally:
+            self._judging = False
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        step, validated = self._validated
+        if step == self._trainer.global_step:
+            training = _clone(_state(self._model))
+            _copy(validated, _state(self._model))
+            yield
+            _copy(training, _state(self._model))
+            return
+        for callback in self._averages:
+            callback.on_validation_epoch_start(self._trainer, self._module)
+        yield
+        for callback in self._averages:
+            callback.on_validation_epoch_end(self._trainer, self._module)
+
+
+def _state(model: nn.Module) -> State:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _clone(state: State) -> State:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+@torch.no_grad()
+def _copy(source: State, target: State) -> None:
+    for name, value in source.items():
+        if name in target:
+            target[name].copy_(value)
