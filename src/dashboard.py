@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from descent.cli import one_sentence
+from descent.cli import enter, one_sentence
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="dashboard")
@@ -16,5 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with one_sentence():
-        main()
+    enter(main)

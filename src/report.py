@@ -1,12 +1,9 @@
 """Draw finished runs as pictures and one page: `python src/report.py --help`."""
 
-import re
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
-from descent.cli import one_sentence
+from descent.cli import enter, one_sentence
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
@@ -19,7 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    # Hydra would take sweep=... for a choice in conf/sweep/
-    sys.argv[1:] = [re.sub("^sweep=", "multirun=", word) for word in sys.argv[1:]]
-    with one_sentence():
-        main()
+    enter(main)

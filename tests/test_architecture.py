@@ -19,10 +19,10 @@ MOST_LINES = 550
 # Rooms from the ground up: a file imports only from floors below its own, and within its floor
 # only what SAME_FLOOR names.
 FLOORS = [
-    ["errors", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["errors", "vocabulary", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["landscapes"],
     ["rules", "models", "recording"],
-    ["config"],
+    ["config", "typed"],
     ["data", "foreign"],
     [
         "averaging",
@@ -51,7 +51,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WALLS = {
     "hydra": [
         "train", "eval", "report", "dashboard", "descent.cli", "descent.config", "descent.job",
-        "descent.sweep.composing", "descent.sweep.hydra", "descent.sweep.after", "hydra_plugins",
+        "descent.typed", "descent.sweep.composing", "descent.sweep.hydra", "descent.sweep.after",
+        "hydra_plugins",
     ],
     "lightning": [
         "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
@@ -77,7 +78,8 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
-    "descent.cli", "descent.config", "descent.rules", "descent.errors",
+    "descent.cli", "descent.typed", "descent.vocabulary", "descent.config", "descent.rules",
+    "descent.errors",
     "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
     "descent.dashboard", "descent.study.options",

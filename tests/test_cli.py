@@ -13,13 +13,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from descent.cli import ALIASES
 from descent.config import flatten, plain
 from descent.data.prepare import prepare
 from descent.errors import UserError
 from descent.evaluation import evaluate, open_evaluation
 from descent.job import Job
 from descent.runs import Run
+from descent.vocabulary import ALIASES
 
 ROOT = Path(__file__).parents[1]
 

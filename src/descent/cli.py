@@ -13,7 +13,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,11 @@ from omegaconf.errors import OmegaConfBaseException
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
 from descent.runs import Run, discard
+from descent.typed import understood
+from descent.vocabulary import replacement
 
 EXIT_FAILED = 1  # a multirun in which a job failed
 EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
-
-# Words other tools use, and where the thing lives here.
-ALIASES = {
-    "trainer.max_epochs": "stop.epochs",
-    "trainer.max_steps": "stop.steps",
-    "trainer.limit_train_batches": "data.limit",
-    "epochs": "stop.epochs",
-    "max_epochs": "stop.epochs",
-    "steps": "stop.steps",
-    "max_steps": "stop.steps",
-    "batch": "data.batch_size",
-    "learning_rate": "optimizer.lr",
-    "ckpt_path": "resume",
-}
 
 # Python looks through all objects for cycles before it ends: over a second once torch is imported
 atexit.register(gc.freeze)
@@ -71,6 +59,13 @@ def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> fl
 
 
 OmegaConf.register_new_resolver("descent.scaled_lr", scaled_lr, replace=True)
+
+
+def enter(main: Callable[[], Any]) -> None:
+    """Read the command line and run an entry point's `main`; mistakes end in one sentence."""
+    with one_sentence():
+        sys.argv[1:] = understood(sys.argv[1:], Path(sys.argv[0]).stem)
+        main()
 
 
 @contextmanager
@@ -122,6 +117,13 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
         )
     if isinstance(error, MissingConfigException):
         return " ".join(text.split())
+    several = re.search(r"Ambiguous value for argument '([^']*)'", text)
+    if several:
+        key, _, values = several[1].partition("=")
+        return (
+            f"{several[1]} gives several values; add -m to try each of them, or write "
+            f"{key}=[{values}] if a list is meant, '{key}=\"{values}\"' if it is one text."
+        )
     key = re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text)
     if key:
         return _unknown(key.group(1).split("@")[0], text, typed)
@@ -146,10 +148,16 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
 def _unknown(key: str, text: str, typed: Sequence[str] | None) -> str:
     if "already at" in text:
         return f"{key} exists already; leave out the '+'."
-    known = known_keys(sys.argv[1:] if typed is None else typed)
-    hint = f"; did you mean '{ALIASES[key]}'?" if key in ALIASES else did_you_mean(key, known)
-    advice = hint or f". To add a new option on purpose, write +{key}=..."
-    return f"There is no option '{key}'{advice}"
+    value = re.search(r"The value of '[^']*' is (.*) and not", text)
+    if value:
+        return f"{key} is {value[1]}; write ~{key} to take it out, whatever it is."
+    instead = replacement(key)
+    if instead is None:
+        known = known_keys(sys.argv[1:] if typed is None else typed)
+        hint = did_you_mean(key, known) if key not in known else ""
+        instead = hint.removeprefix("; ") or f"To add a new option on purpose, write +{key}=..."
+    separator = "; " if instead.startswith("did") else ". " if instead.startswith("To") else ": "
+    return f"There is no option '{key}'{separator}{instead}"
 
 
 def known_keys(typed: Sequence[str]) -> list[str]:
@@ -168,7 +176,8 @@ def known_keys(typed: Sequence[str]) -> list[str]:
         except (HydraException, OmegaConfBaseException):
             continue
     leaves = [key for key, _ in flatten(OmegaConf.to_container(cfg)) if "_target_" not in key]
-    groups = sorted(p.name for p in conf.iterdir() if p.is_dir())
+    trains = Path(sys.argv[0]).stem == "train"
+    groups = sorted(p.name for p in conf.iterdir() if p.is_dir()) if trains else []
     return [*groups, *leaves]
 
 
