@@ -84,6 +84,7 @@ BEFORE_TORCH = [
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
     "descent.dashboard", "descent.study.options",
     "descent.recording.axes", "descent.recording.events",
+    "descent.recording.bounded", "descent.recording.schema",
     *(f"descent.dashboard.{n}" for n in ("finding", "rows", "choosing", "hparams", "logdir")),
     *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
+from descent.recording.bounded import REFERENCE
 from descent.runs import Run, discard
 from descent.typed import understood
 from descent.vocabulary import replacement
@@ -191,6 +192,7 @@ class FrontDoor(Callback):
                 Run(config.resume).config()  # before Hydra makes or touches the directory
                 return
             check(_job_config(config))
+            _check_directory(config.hydra.run.dir)
             # Lightning starts further ranks of one run by running the command again
             if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))
@@ -208,6 +210,15 @@ def _job_config(config: DictConfig) -> DictConfig:
     with read_write(job), open_dict(job):
         del job["hydra"]
     return job
+
+
+def _check_directory(name: str) -> None:
+    """Refuse a directory whose name Hydra would read as a reference, once more, when it runs."""
+    if REFERENCE in name:
+        raise UserError(
+            f"hydra.run.dir={name} holds '{REFERENCE}', which Hydra takes for a reference to an "
+            "option; choose another name."
+        )
 
 
 def _claim(directory: Path) -> None:

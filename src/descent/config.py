@@ -12,6 +12,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from omegaconf.errors import (
 
 from descent.errors import UserError, did_you_mean
 from descent.landscapes import LANDSCAPES, landscape_named
+from descent.recording.bounded import REFERENCE
 from descent.rules import FAMILIES, REQUIRED, RULES, Rule
 
 # What a config from disk may instantiate: code that computes, of ours and of libraries. What
@@ -94,6 +96,7 @@ def check_values(config: Mapping[str, Any]) -> None:
     trains = "run" not in config  # only eval.yaml and report.yaml name runs
     if trains:
         _check_complete(config)
+        _check_references(config)
     for key, value in values.items():
         rule = _rule_for(key, values)
         problem = rule.problem(value) if rule else None
@@ -110,6 +113,38 @@ def _check_complete(config: Mapping[str, Any]) -> None:
             if not isinstance(node, Mapping) or part not in node:
                 raise UserError(f"{key} is missing from the config; put it back (see conf/).")
             node = node[part]
+
+
+def _check_references(node: Any, where: str = "") -> None:
+    """Refuse texts that a reader of the run's config would take for references."""
+    if isinstance(node, str) and REFERENCE in node:
+        raise UserError(
+            f"{where}={node} holds '{REFERENCE}', which stands for a reference to another option "
+            "in the config that the run keeps; choose another text, or rename the file."
+        )
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if where or key not in NOT_KEPT:
+                _check_references(key, f"the name {where}.{key}")
+                _check_references(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            _check_references(value, f"{where}[{i}]")
+
+
+NOT_KEPT = ("resume", "sweep_dir")  # where a run lies; a new one's own config holds null
+
+
+def settle_paths(config: Mapping[str, Any]) -> None:
+    """Make the paths of the data absolute, in place, so that the run can be read from anywhere.
+
+    Raises:
+        UserError: the run's config could not keep one of them.
+    """
+    for where, node in (("data", config["data"]), ("data.source", config["data"]["source"] or {})):
+        if node.get("path"):
+            node["path"] = str(Path(node["path"]).resolve())
+            _check_references(node["path"], f"{where}.path")
 
 
 def _rule_for(key: str, values: Mapping[str, Any]) -> Rule | None:
@@ -254,46 +289,73 @@ def _why(target: str, error: Exception) -> str:
 
 
 def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **given: Any) -> Any:
-    """Turn a node with a `_target_` into the object it describes.
+    """Turn a node with a `_target_` into the object it describes, and the nodes in it before it.
+
+    Values are taken as they are: nothing is resolved here, as Hydra's own instantiate would once
+    more, so that a text from a disk stays a text.
 
     Args:
-        node: the config node; `_partial_: true` gives a callable that still takes arguments.
+        node: the config node; `_partial_: true` gives a callable that still takes arguments,
+            `_args_` are given by position, `_recursive_: false` leaves the nodes in it alone.
         where: its key in the config, for error sentences.
         offer: arguments passed only if the target accepts them by name.
-        **given: arguments passed as they are, past Hydra, so lists and objects stay what they are.
+        **given: arguments passed as they are.
 
     Raises:
         UserError: an unknown target, an argument it does not take, or one it lacks.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
     options = dict(plain(node) if isinstance(node, DictConfig) else node)
-    partial = bool(options.pop("_partial_", False))
     target = locate(str(options.get("_target_")), f"{where}._target_")
-    parameters = inspect.signature(target).parameters
+    special = {key: options.pop(key) for key in list(options) if key in SPECIAL}
+    _check_special(special, where)
+    parameters = _parameters(target)
     keywords = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     offered = {k: v for k, v in (offer or {}).items() if k in parameters and k not in options}
     given = {**offered, **given}
-    _check_arguments(target, parameters, options, where, set(given), keywords, partial)
+    partial = bool(special.get("_partial_", False))
+    asked = {**options, **special}
+    _check_arguments(target, parameters, asked, where, set(given), keywords, partial)
+    if special.get("_recursive_", True):
+        options = {key: _built(value, f"{where}.{key}") for key, value in options.items()}
+    positional = _built(special.get("_args_", []), f"{where}._args_")
+    made = functools.partial(target, *positional, **options)
+    return functools.partial(made, **given) if partial else made(**given)
+
+
+# What Hydra lets a node say about itself.
+SPECIAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+
+
+def _check_special(special: Mapping[str, Any], where: str) -> None:
+    kinds = {"_partial_": bool, "_recursive_": bool, "_args_": list}
+    for key, kind in kinds.items():
+        if key in special and not isinstance(special[key], kind):
+            what = "a list" if kind is list else "true or false"
+            raise UserError(f"{where}.{key} does not fit: it must be {what}.")
+    if special.get("_convert_", "all") != "all":
+        raise UserError(
+            f"{where}._convert_={special['_convert_']} has no effect: every target gets plain "
+            "lists and mappings; leave it out."
+        )
+
+
+def _built(value: Any, where: str) -> Any:
+    """Return a value with the nodes in it turned into their objects, innermost first."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build(value, where)
+        return {key: _built(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_built(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
+    return value
+
+
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     try:
-        made = _flat(target, options) or instantiate(options, _partial_=True, _convert_="all")
-        return functools.partial(made, **given) if partial else made(**given)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        if str(error).startswith("Error locating target"):
-            raise UserError(f"{where}: {str(error).splitlines()[0].split(',')[0]}.") from error
-        raise
-
-
-def _flat(target: Callable[..., Any], options: Mapping[str, Any]) -> functools.partial[Any] | None:
-    """Return what Hydra's `instantiate` would, where nothing is nested: a hundred times sooner."""
-    given = {name: value for name, value in options.items() if name != "_target_"}
-    plain_ones = (str, int, float, bool, type(None))
-    if any(name.startswith("_") or not isinstance(v, plain_ones) for name, v in given.items()):
-        return None
-    return functools.partial(target, **given)
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):  # of a builtin: it takes what it takes
+        rest = inspect.Parameter("options", inspect.Parameter.VAR_KEYWORD)
+        return {"options": rest}
 
 
 def _check_arguments(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from descent.config import check, check_targets, plain
+from descent.config import check, check_targets, check_values, plain
 from descent.data.arrays import Arrays, Task
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.table import encode, encode_targets, read_table
@@ -66,7 +66,7 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     run = Run(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])
-    check(OmegaConf.create(config))
+    check_values(config)
     description = run.data()
     if description.task is Task.LANDSCAPE:
         raise UserError(

@@ -10,9 +10,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from descent.config import check, check_targets, plain
+from descent.config import check, check_targets, check_values, plain, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
@@ -57,9 +57,7 @@ def open_job(cfg: DictConfig) -> Job:
         return _continue(Run(cfg.resume), cfg, typed)
     check(cfg)
     config = plain(cfg)
-    for node in (config["data"], config["data"]["source"] or {}):
-        if node.get("path"):  # so that the run can be read from anywhere
-            node["path"] = str(Path(node["path"]).resolve())
+    settle_paths(config)
     if hydra.mode == RunMode.MULTIRUN:
         typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many
     run, many = _run_here(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
@@ -75,7 +73,7 @@ def _run_here(directory: str) -> Run:
 def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     config = run.config()
     check_targets(config, str(run.path), list(cfg.trust))
-    check(OmegaConf.create(config))
+    check_values(config)
     result = run.result()
     changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
     for change in changes:
@@ -91,11 +89,10 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
                 f"A continued run keeps its own config, so {key} cannot be changed; only "
                 "stop.* and trainer.* can. Start a new run for anything else."
             )
-        OmegaConf.update(made := OmegaConf.create(config), key, OmegaConf.select(cfg, key))
-        config = OmegaConf.to_container(made)  # type: ignore[assignment]
+        _put(config, key, plain(cfg))
     if any(change.startswith("stop.loss=") for change in changes):
         (config["callbacks"].get("full_loss") or {})["target"] = config["stop"]["loss"]
-    check(OmegaConf.create(config))
+    check_values(config)
     _check_unfinished(run, result, config)
     prepared = prepare(config["data"])
     if prepared.describe()["fingerprint"] != run.data().fingerprint:
@@ -105,6 +102,17 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
         )
     overrides = tuple(dict.fromkeys([*result.get("overrides", []), *changes]))
     return Job(config, prepared, run, True, overrides)
+
+
+def _put(config: dict[str, Any], key: str, typed: Mapping[str, Any]) -> None:
+    """Give a config another's value of an option, or take the option out if that has none."""
+    *groups, name = key.split(".")
+    for group in groups:
+        config, typed = config.setdefault(group, {}), typed.get(group) or {}
+    if name in typed:
+        config[name] = typed[name]
+    else:
+        config.pop(name, None)
 
 
 def _check_unfinished(run: Run, result: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -24,13 +24,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from descent.data.prepare import Description
-from descent.endings import Status
 from descent.errors import UserError
+from descent.recording.bounded import DamageError, read_checkpoint, read_json, read_yaml
+from descent.recording.schema import NEEDED, check_config, check_result
 
 CONFIG, DATA, RESULT, LOG, LOCK = "config.yaml", "data.json", "result.json", "train.log", ".lock"
 SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
 BEST, LAST = "best", "last"
-NEEDED = ("data", "model", "optimizer", "scheduler", "trainer", "stop", "seed")
 
 
 class Run:
@@ -90,15 +90,17 @@ class Run:
             with suppress(OSError):
                 (self.path / LOCK).unlink()
 
-    # ---- reading
+    # ---- reading: checked, bounded, plain values
 
     def config(self) -> dict[str, Any]:
-        """Read the config.
+        """Read the config: plain values, in which nothing is left to resolve.
 
         Raises:
             UserError: this is no run directory, or its config is damaged.
         """
-        if not (self.path / CONFIG).is_file():
+        try:
+            config = self._read(CONFIG, read_yaml)
+        except FileNotFoundError:
             what = (
                 "is not a run directory: it has no"
                 if self.path.is_dir()
@@ -106,34 +108,24 @@ class Run:
             )
             raise UserError(
                 f"{self.path} {what} {CONFIG}; give a directory that src/train.py made."
-            )
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(self.path / CONFIG), resolve=True)
-        except Exception as error:
-            raise self._damaged(CONFIG, error) from None
+            ) from None
         lacking = [k for k in NEEDED if not isinstance(config, dict) or k not in config]
         if lacking:
             raise UserError(
                 f"{self.path / CONFIG} is not a config of Descent: it has no '{lacking[0]}'."
             )
-        return config  # type: ignore[return-value]
+        self._check(CONFIG, check_config, config)
+        return config
 
     def data(self) -> Description:
         """Read the description of the data; UserError if it is missing or damaged."""
         values = self._json(DATA)
-        try:
-            return Description.from_dict(values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._damaged(DATA, error) from None
+        return self._check(DATA, Description.from_dict, values)
 
     def result(self) -> dict[str, Any]:
         """Read the result; UserError if it is missing or damaged."""
         result = self._json(RESULT)
-        if result.get("status") not in list(Status):
-            raise self._damaged(RESULT, ValueError("it has no known status"))
-        lacking = [key for key in ("reason", "step", "epoch") if key not in result]
-        if lacking and result["status"] != Status.RUNNING:
-            raise self._damaged(RESULT, ValueError(f"it has no {lacking[0]}"))
+        self._check(RESULT, check_result, result)
         return result
 
     def checkpoint(self, name: str) -> dict[str, Any]:
@@ -145,16 +137,14 @@ class Run:
         Raises:
             UserError: it is missing, damaged, or holds anything else.
         """
-        import torch
-
-        path = self.checkpoint_path(name)
-        if not path.is_file():
-            raise UserError(f"{self.path} has no checkpoint '{name}' ({path.name}).")
+        file = str(self.checkpoint_path(name).relative_to(self.path))
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:
-            why = ValueError("it is cut short, or holds more than tensors and plain values")
-            raise self._damaged(f"checkpoints/{path.name}", why) from None
+            state = self._read(file, read_checkpoint)
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has no checkpoint '{name}' ({name}.ckpt).") from None
+        if not isinstance(state, dict):
+            raise self._damaged(file, DamageError("it is no mapping"))
+        return state
 
     def checkpoint_path(self, name: str) -> Path:
         """Return where a checkpoint lies, whether or not it exists."""
@@ -162,20 +152,32 @@ class Run:
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+            value = self._read(name, read_json)
         except FileNotFoundError:
             raise UserError(
                 f"{self.path} has no {name}; it is not a run directory, or was never begun."
             ) from None
-        except (OSError, ValueError) as error:
-            raise self._damaged(name, error) from None
         if not isinstance(value, dict):
-            raise self._damaged(name, ValueError("it is no object"))
+            raise self._damaged(name, DamageError("it is no object"))
         return value
 
-    def _damaged(self, name: str, error: Exception) -> UserError:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        return UserError(f"{self.path / name} is damaged and cannot be read: {first[:160]}.")
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        return self._check(name, read, self.path / name)
+
+    def _check(self, name: str, check: Callable[[Any], Any], value: Any) -> Any:
+        """Return what a reader or a check of ours makes of a file."""
+        try:
+            return check(value)
+        except DamageError as error:
+            raise self._damaged(name, error) from None
+
+    def _damaged(self, name: str, error: DamageError) -> UserError:
+        return damaged(self.path / name, error)
+
+
+def damaged(path: Path, error: DamageError) -> UserError:
+    """Return the one sentence for a file that is not what it should be."""
+    return UserError(f"{path} is damaged and cannot be read: {str(error).rstrip('.')}.")
 
 
 def config_text(config: Mapping[str, Any]) -> str:

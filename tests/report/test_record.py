@@ -64,14 +64,14 @@ def test_runs_that_do_not_differ_are_named_by_their_directories(train_run):
     [
         ("config.yaml", "a: [", r"config.yaml is damaged and cannot be read"),
         ("result.json", "{", r"result.json is damaged and cannot be read"),
-        ("result.json", '{"status": "ok", "reason": 3, "step": 1, "epoch": 1}', "its 'reason'"),
+        ("result.json", '{"status": "ok", "reason": 3, "step": 1}', "'reason' is '3', not a text"),
         ("data.json", "[]", r"data.json is damaged and cannot be read"),
-        ("steps.csv", "", r"steps.csv is damaged and cannot be drawn"),
+        ("steps.csv", "", r"steps.csv is damaged and cannot be read"),
         ("steps.csv", "a,b\n1,2\n", r"steps.csv is damaged .*: it has no column 'step'"),
         ("steps.csv", "step,loss\n1,x\n", r"row 1 of column 'loss' is no number"),
         ("steps.csv", "step,loss\n2,1\n1,1\n", r"steps.csv .* its steps do not rise"),
-        ("epochs.csv", "step,train/loss\n1,2,3,4\n", r"epochs.csv is damaged and cannot be drawn"),
-        ("path.npz", "PK", r"path.npz is damaged and cannot be drawn: path.npz cannot be read"),
+        ("epochs.csv", "step,train/loss\n1,2,3,4\n", r"epochs.csv is damaged and cannot be read"),
+        ("path.npz", "PK", r"path.npz is damaged and cannot be read: it cannot be unpacked"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named_in_one_sentence(name, text, sentence, train_run):

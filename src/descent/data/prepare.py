@@ -13,6 +13,8 @@ from descent.data.arrays import Arrays, Column, Task, check_arrays, fingerprint
 from descent.data.scale import Scaler, fit_scaler
 from descent.data.split import split_rows
 from descent.errors import UserError
+from descent.recording.bounded import DamageError
+from descent.recording.schema import check_description
 
 
 @dataclass
@@ -74,22 +76,59 @@ class Description:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Description:
-        """Read `Prepared.describe` back; KeyError or TypeError if it is not one."""
+        """Read `Prepared.describe` back.
+
+        Raises:
+            DamageError: which field is missing, or does not go with the others.
+        """
+        check_description(data)
         columns = tuple(
             Column(c["name"], None if c["categories"] is None else tuple(c["categories"]))
             for c in data["columns"]
         )
-        return cls(
+        made = cls(
             task=Task(data["task"]),
             target=data["target"],
             classes=tuple(data["classes"]),
             columns=columns,
-            outputs=int(data["outputs"]),
+            outputs=data["outputs"],
             scaler=Scaler.from_dict(data["scaler"]),
             target_scaler=Scaler.from_dict(data["target_scaler"]),
             rows=dict(data["rows"]),
             fingerprint=data["fingerprint"],
         )
+        made._check()
+        return made
+
+    def _check(self) -> None:
+        """Refuse fields that do not go together: they would scale or name other things."""
+        features = sum(len(column.features) for column in self.columns)
+        names = [column.name for column in self.columns]
+        classes = len(self.classes)
+        many = {Task.BINARY: classes == 2, Task.MULTICLASS: classes > 2}.get(
+            self.task, classes == 0
+        )
+        outputs = classes if self.task is Task.MULTICLASS else 1
+        targets = 1 if self.task.is_classification else self.outputs
+        for fits, what in (
+            (features > 0, "it has no columns"),
+            (len({*names}) == len(names), "two of its columns have one name"),
+            (many, f"{classes:,} classes do not go with task {self.task}"),
+            (
+                self.outputs == outputs or self.task is Task.REGRESSION,
+                f"{self.outputs:,} outputs do not go with task {self.task}",
+            ),
+            (
+                len(self.scaler.scale) == len(self.scaler.offset) == features,
+                f"'scaler' is not of the {features:,} features",
+            ),
+            (
+                len(self.target_scaler.scale) == len(self.target_scaler.offset) == targets,
+                "'target_scaler' is not of the target",
+            ),
+        ):
+            if not fits:
+                raise DamageError(what)
 
 
 def prepare(data: Mapping[str, Any]) -> Prepared:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from descent.recording.bounded import DamageError, parse_json, read_npz
+from descent.recording.schema import each, every, is_count
 from descent.shapes import Float, Int
 
 FILE = "path.npz"
@@ -58,17 +60,19 @@ def read_path(directory: Path) -> Trajectory | None:
     """Read the file; None if the run recorded none.
 
     Raises:
-        ValueError: it is damaged.
+        DamageError: it is damaged.
     """
-    if not (directory / FILE).is_file():
-        return None
     try:
-        with np.load(directory / FILE, allow_pickle=False) as file:
-            shapes = json.loads(str(file["shapes"]))
-            tuples = {str(name): tuple(map(int, shape)) for name, shape in shapes.items()}
-            path = Trajectory(file["steps"], file["theta"], tuples)
-    except Exception as error:  # zipfile, zlib, json and NumPy each raise their own
-        raise ValueError(f"{FILE} cannot be read: {error}") from None
-    if path.theta.shape != (len(path.steps), sum(map(math.prod, path.shapes.values()))):
-        raise ValueError(f"{FILE} does not hold what it says")
-    return path
+        arrays = read_npz(directory / FILE, ("steps", "theta", "shapes"))
+    except FileNotFoundError:
+        return None
+    steps, theta, shapes = arrays["steps"], arrays["theta"], parse_json(str(arrays["shapes"]))
+    if not every(each(is_count))(shapes):
+        raise DamageError("its 'shapes' are no sizes by name")
+    tuples = {name: tuple(shape) for name, shape in shapes.items()}
+    parameters = sum(map(math.prod, tuples.values()))
+    if steps.ndim != 1 or theta.shape != (len(steps), parameters):
+        raise DamageError("'theta' does not have the shape that 'steps' and 'shapes' tell")
+    if steps.dtype.kind not in "iu" or theta.dtype.kind != "f" or (np.diff(steps) <= 0).any():
+        raise DamageError("its steps do not rise, or its numbers are none")
+    return Trajectory(steps, theta, tuples)

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from omegaconf import OmegaConf
 
-from descent.config import check, check_targets, flatten
+from descent.config import check_targets, check_values, flatten
 from descent.data.arrays import Task
 from descent.data.prepare import Prepared, prepare
 from descent.errors import UserError
@@ -58,7 +57,7 @@ def heights_of(records: Sequence[Record], trust: Sequence[str] = ()) -> Heights:
         check_same_loss(first, other)
     if first.landscape is not None:
         return _landscape(first.landscape)
-    check(OmegaConf.create(dict(first.config)))  # complete too: an older config may lack an option
+    check_values(first.config)  # complete too: an older config may lack an option
     check_targets({"data": first.config["data"]}, str(first.run.path), trust)
     prepared = prepare(first.config["data"])
     if prepared.describe()["fingerprint"] != first.data.fingerprint:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
-from descent.config import check, flatten
+from descent.config import check_values, flatten
 from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.endings import Status
 from descent.errors import UserError
 from descent.naming import readable
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
+from descent.recording.bounded import DamageError
 from descent.recording.path import FILE, Trajectory, read_path
 from descent.report.axis import Axis, place
 from descent.report.tables import Table, column, read_table
-from descent.runs import Run
+from descent.runs import Run, damaged
 
 Config = Mapping[str, Any]
 
@@ -173,30 +173,21 @@ def read_record(path: Path) -> Record:
     run = Run(path)
     config = run.config()
     # named as a run: its values are checked, not whether it has every option of today
-    check(OmegaConf.create({**config, "run": str(path)}))
+    check_values({**config, "run": str(path)})
     result = run.result()
     if result["status"] == Status.RUNNING:
         raise UserError(
             f"{path} is still being trained, or was killed; wait for it to end, or continue it: "
             f"python src/train.py resume={path}"
         )
-    _check_result(run, result)
     try:
         trajectory = read_path(path)
-    except ValueError as error:
-        raise UserError(f"{path / FILE} is damaged and cannot be drawn: {error}.") from None
+    except DamageError as error:
+        raise damaged(path / FILE, error) from None
     return Record(
         run, config, run.data(), result, read_table(path / "steps.csv"),
         read_table(path / "epochs.csv"), trajectory, path.resolve().name,
     )  # fmt: skip
-
-
-def _check_result(run: Run, result: Mapping[str, Any]) -> None:
-    """Refuse what only an edited result.json holds, rather than fail on it in a picture."""
-    kinds = {"step": int, "overrides": list, "metrics": dict, "reason": str}
-    for key, kind in kinds.items():
-        if result.get(key) is not None and not isinstance(result[key], kind):
-            raise UserError(f"{run.path / 'result.json'} is damaged: its '{key}' cannot be read.")
 
 
 def labelled(records: Sequence[Record]) -> list[Record]:

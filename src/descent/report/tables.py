@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.errors import UserError
+from descent.recording.bounded import DamageError, read_texts
+from descent.runs import damaged
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,19 +23,17 @@ def read_table(path: Path) -> Table:
     Raises:
         UserError: it is damaged.
     """
-    import polars as pl
-
-    if not path.is_file():
-        return {}
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = read_texts(path)
         columns = {name: _numbers(frame[name]) for name in frame.columns}
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise _damaged(path, (str(error).splitlines() or ["it is empty"])[0]) from None
-    if "step" not in columns:
-        raise _damaged(path, "it has no column 'step'")
-    if not (np.diff(columns["step"]) >= 0).all() or np.isnan(columns["step"]).any():
-        raise _damaged(path, "its steps do not rise")
+        if "step" not in columns:
+            raise DamageError("it has no column 'step'")
+        if not (np.diff(columns["step"]) >= 0).all() or np.isnan(columns["step"]).any():
+            raise DamageError("its steps do not rise")
+    except FileNotFoundError:
+        return {}
+    except DamageError as error:
+        raise damaged(path, error) from None
     return columns
 
 
@@ -44,12 +43,8 @@ def _numbers(column: pl.Series) -> np.ndarray:
     numbers = column.cast(pl.Float64, strict=False)
     bad = (numbers.is_null() & column.is_not_null()).arg_true()
     if len(bad):
-        raise ValueError(f"row {bad[0] + 1} of column '{column.name}' is no number")
+        raise DamageError(f"row {bad[0] + 1} of column '{column.name}' is no number")
     return numbers.fill_null(np.nan).to_numpy()
-
-
-def _damaged(path: Path, why: str) -> UserError:
-    return UserError(f"{path} is damaged and cannot be drawn: {why.rstrip('.')[:160]}.")
 
 
 def column(table: Table, name: str) -> np.ndarray:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from descent.recording.bounded import DamageError, parse_yaml
 from descent.runs import Run
 from descent.study.trials import Study, Trial, Value
 
@@ -46,7 +45,10 @@ class Configs:
 
 def _parsed(text: str) -> Any:
     """Return what a typed value means: `[8,8]` a list, `true` a truth, `full` a word."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]
+    try:
+        return parse_yaml(text)
+    except DamageError:  # a word of no meaning beyond itself
+        return text
 
 
 def _put(config: dict[str, Any], name: str, value: Any) -> None:

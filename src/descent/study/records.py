@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from descent.recording.axes import FULL_LOSS
+from descent.recording.bounded import DamageError, read_lines
 
 EPOCHS, STEPS = "epochs.csv", "steps.csv"
 AXES = ("step", "samples", "seconds")
@@ -34,15 +35,15 @@ def read_columns(path: Path, names: Sequence[str]) -> list[tuple[float, ...]]:
     A file that is missing, has no such columns or is cut short gives the rows that it has.
     """
     try:
-        header, *lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
+        header, *lines = read_lines(path) or [""]
+    except (FileNotFoundError, DamageError):
         return []
     columns = header.split(",")
     if any(name not in columns for name in names):
         return []
     places = [columns.index(name) for name in names]
     width, last, rows = len(columns), places[-1], []
-    for line in lines[:-1]:  # what stands behind the last line's end is cut short
+    for line in lines:
         cells = line.split(",")
         if len(cells) == width and cells[last]:
             rows.append(tuple(_number(cells[place]) for place in places))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,6 +10,8 @@ from typing import Any
 from descent.comparison import JOBS, NOT_BEGUN, REPEATS, RESULTS, compare, read_jobs
 from descent.endings import Status
 from descent.errors import UserError
+from descent.recording.bounded import DamageError
+from descent.recording.bounded import read_rows as read_csv_rows
 from descent.runs import CONFIG, RESULT, SWEEP, Run
 from descent.study.trials import ENDED
 
@@ -144,21 +144,12 @@ def _job_of(line: Row, taken: set[int]) -> Job:
 
 def _lines(path: Path) -> tuple[list[Row], list[str]]:
     """Return the rows that are whole, and what is wrong with the table."""
-    if not path.is_file():
+    if not path.exists():
         return [], [f"{path.name} is not there yet: the runs' own records were read."]
-    found: list[list[str]] = []
-    whole = True
     try:
-        content = path.read_bytes().decode("utf-8", errors="replace")
-        for cells in csv.reader(io.StringIO(content, newline=""), strict=True):
-            found.append(cells)
-    except OSError as error:
-        return [], [f"{path.name} cannot be read ({error.strerror})."]
-    except csv.Error:
-        whole = False
-    if whole and found and not content.endswith("\n"):
-        whole = False  # the last cell may be cut short, and name another run
-        found.pop()
+        found, whole = read_csv_rows(path)
+    except DamageError as error:
+        return [], [f"{path.name} cannot be read: {error}."]
     header, *lines = found or [[]]
     if "status" not in header or header[-1:] != ["directory"] or len({*header}) < len(header):
         return [], [f"{path.name} is damaged: it has no header that can be read."]

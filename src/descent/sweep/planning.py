@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from descent.comparison import REPEATS
-from descent.config import check_values
+from descent.config import check_values, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
@@ -76,9 +76,7 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         if config.get("resume") is not None:
             raise UserError("resume= continues one run and cannot be part of a multirun.")
         check_values(config)
-        for node in (config["data"], config["data"]["source"] or {}):
-            if node.get("path"):  # so that the run can be read from anywhere
-                node["path"] = str(Path(node["path"]).resolve())
+        settle_paths(config)
         _check_targets(config)
         prepared(config["data"])
     except UserError as error:
