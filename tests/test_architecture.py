@@ -20,7 +20,7 @@ MOST_LINES = 550
 # only what SAME_FLOOR names.
 FLOORS = [
     ["errors", "vocabulary", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
-    ["landscapes"],
+    ["landscapes", "metrics"],
     ["rules", "models", "recording"],
     ["config", "typed"],
     ["data", "foreign"],
@@ -61,7 +61,6 @@ WALLS = {
     ],
     "matplotlib": ["descent.report"],
     "tensorboard": ["descent.recording", "descent.dashboard"],
-    "torchmetrics": ["descent.scores"],
 }  # fmt: skip
 ONLY_INSIDE_FUNCTIONS = (
     "matplotlib",
@@ -80,7 +79,8 @@ BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
     "descent.cli", "descent.typed", "descent.vocabulary", "descent.config", "descent.rules",
     "descent.errors",
-    "descent.endings", "descent.landscapes", "descent.seeds", "descent.job", "descent.runs",
+    "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
+    "descent.runs",
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",
     "descent.dashboard", "descent.study.options",
     "descent.recording.axes", "descent.recording.events",

@@ -9,7 +9,7 @@ from torch import nn
 
 from descent.data.arrays import Task
 from descent.losses import loss_for, penalized, penalty
-from descent.scores import metrics_for, predictions
+from descent.scores import predictions
 
 RANDOM = np.random.default_rng(0)
 
@@ -67,24 +67,3 @@ def test_predictions_are_classes_or_the_outputs_themselves():
     assert predictions(Task.REGRESSION, outputs) is outputs
     logits = torch.tensor([[0.2], [-0.2], [0.0]])
     assert predictions(Task.BINARY, logits).tolist() == [1, 0, 0]
-
-
-def test_metrics_are_accuracy_or_rmse_mae_and_r2():
-    binary, many = (metrics_for(t, c, 9) for t, c in ((Task.BINARY, 1), (Task.MULTICLASS, 3)))
-    assert list(binary) == list(many) == ["accuracy"]
-    # 4 of 6 right, counted over rows: classes of different size must not be averaged
-    chosen, wanted = torch.tensor([0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 0, 2, 2])
-    assert float(many["accuracy"](chosen, wanted)) == pytest.approx(4 / 6)
-    assert float(binary["accuracy"](torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]))) == (
-        pytest.approx(2 / 3)
-    )
-    regression = metrics_for(Task.REGRESSION, 1, 3)
-    y, got = torch.tensor([[1.0], [2.0], [6.0]]), torch.tensor([[2.0], [2.0], [4.0]])
-    values = {name: float(metric(got, y)) for name, metric in regression.items()}
-    # errors 1, 0, -2; deviations from the mean 3: -2, -1, 3
-    wanted = {"rmse": (5 / 3) ** 0.5, "mae": 1.0, "r2": 1 - 5 / 14}
-    assert values == pytest.approx(wanted)
-
-
-def test_a_split_of_one_row_has_no_r2():
-    assert list(metrics_for(Task.REGRESSION, 1, rows=1)) == ["rmse", "mae"]

@@ -126,7 +126,7 @@ def test_a_plateau_schedule_watches_the_validation_loss(train_run):
 
 
 def test_a_plateau_that_watches_what_is_not_measured_is_refused(train_run):
-    with pytest.raises(UserError, match=r"scheduler\.monitor=val/loss, but no rows are kept"):
+    with pytest.raises(UserError, match=r"scheduler\.monitor=val/loss is not recorded: no rows"):
         train_run(*THREE, "scheduler=plateau")
 
 

@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
-from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from torch import nn
 
 from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
@@ -21,14 +21,14 @@ from descent.config import build
 from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
-from descent.errors import UserError, did_you_mean
+from descent.errors import UserError
 from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.learner import Learner
 from descent.losses import Penalty
+from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.runs import Run
-from descent.scores import metrics_for
 from descent.stepping import Clip
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,6 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
         single=bool(watching),
     )  # fmt: skip
     learner = build_learner(config, description, model)
-    _check_monitors(callbacks, learner, description)
     parameters = sum(p.numel() for p in model.parameters())
     threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
     torch.set_num_threads(threads)
@@ -112,28 +111,6 @@ def _describe(
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _check_monitors(
-    callbacks: list[L.Callback], learner: Learner, description: Description
-) -> None:
-    """Refuse to watch a metric that nobody measures; names other than train/ and val/ are free."""
-    names = metrics_for(description.task, max(description.outputs, 2), rows=2)
-    known = ["train/loss", "train/full_loss", "val/loss", *(f"val/{name}" for name in names)]
-    watched = {"scheduler": learner.schedule.monitor}
-    watched |= {type(c).__name__: getattr(c, "monitor", None) for c in callbacks}
-    for who, name in watched.items():
-        if name is None or not name.startswith(("train/", "val/")):
-            continue
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}."
-            raise UserError(f"{who} watches '{name}', which is not measured{hint}")
-        stops = who == EarlyStopping.__name__
-        if stops and name.startswith("val/") and not description.rows["val"]:
-            raise UserError(
-                f"{who} watches '{name}', but no rows are kept for validation; set "
-                "data.val_fraction, or watch train/full_loss."
-            )
 
 
 def build_learner(
@@ -182,6 +159,11 @@ def _callbacks(config: Mapping[str, Any], run: Run) -> dict[str, L.Callback]:
 
 
 def _callback(name: str, node: Mapping[str, Any], offer: Mapping[str, Any]) -> L.Callback:
+    """Build a callback; one that watches a metric is told the metric's direction."""
+    if node.get("monitor") is not None:
+        mode = settled_mode(node["monitor"], node.get("mode", AUTO), f"callbacks.{name}")
+        node = {key: value for key, value in node.items() if key != "mode"}
+        offer = {**offer, "mode": mode}
     try:
         made = build(node, f"callbacks.{name}", offer=offer)
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:

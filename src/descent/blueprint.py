@@ -13,6 +13,7 @@ from descent.config import build
 from descent.data.prepare import Description
 from descent.data.tensors import DTYPES
 from descent.errors import UserError
+from descent.metrics import AUTO, settled_mode
 from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
 
@@ -86,6 +87,7 @@ def build_schedule(config: Mapping[str, Any], description: Description) -> Sched
     """
     node = dict(config["scheduler"])
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
+    mode = node.pop("mode", AUTO)
     length = _length(config, description, interval)
     for key, value in node.items():
         if value == "auto":
@@ -95,17 +97,18 @@ def build_schedule(config: Mapping[str, Any], description: Description) -> Sched
                     f"give stop.epochs or stop.steps, or a number for scheduler.{key}."
                 )
             node[key] = length
-    if monitor is not None and monitor.startswith("val/") and not description.rows["val"]:
-        raise UserError(
-            f"scheduler.monitor={monitor}, but no rows are kept for validation; "
-            "set data.val_fraction, or scheduler.monitor=train/full_loss."
-        )
-    if interval == "step" and str(node["_target_"]).endswith("ReduceLROnPlateau"):
+    plateau = str(node["_target_"]).endswith("ReduceLROnPlateau")
+    if plateau and monitor is None:
+        raise UserError("A plateau schedule watches a metric: give scheduler.monitor.")
+    if plateau and interval == "step":
         raise UserError(
             "scheduler.interval=step does not suit a plateau schedule, whose metric comes once an "
             "epoch; use scheduler.interval=epoch."
         )
-    return Schedule(build(_partial(node), "scheduler"), interval, monitor)
+    if monitor is None:
+        return Schedule(build(_partial(node), "scheduler"), interval)
+    offer = {"mode": settled_mode(monitor, mode, "scheduler")}
+    return Schedule(build(_partial(node), "scheduler", offer=offer), interval, monitor)
 
 
 def _partial(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
+from descent.metrics import default_metric, direction
 from descent.recording.bounded import REFERENCE
 from descent.runs import Run, discard
 from descent.typed import understood
@@ -60,6 +61,8 @@ def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> fl
 
 
 OmegaConf.register_new_resolver("descent.scaled_lr", scaled_lr, replace=True)
+OmegaConf.register_new_resolver("descent.default_metric", default_metric, replace=True)
+OmegaConf.register_new_resolver("descent.direction", direction, replace=True)
 
 
 def enter(main: Callable[[], Any]) -> None:

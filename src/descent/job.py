@@ -16,6 +16,7 @@ from descent.config import check, check_targets, check_values, plain, settle_pat
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
+from descent.metrics import check_metrics
 from descent.runs import LAST, Run
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ def open_job(cfg: DictConfig) -> Job:
     if hydra.mode == RunMode.MULTIRUN:
         typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many
     run, many = _run_here(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
-    return Job(config, prepare(config["data"]), run, False, typed, many)
+    prepared = prepare(config["data"])
+    check_metrics(config, prepared.describe())
+    return Job(config, prepared, run, False, typed, many)
 
 
 def _run_here(directory: str) -> Run:

@@ -21,7 +21,7 @@ from descent.endings import Ending
 from descent.losses import Loss, Penalty, loss_for, penalized, penalty
 from descent.position import restore_streams, streams, tell_whole_epochs
 from descent.schedules import Schedule
-from descent.scores import Scores
+from descent.scores import SplitScores
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float
 from descent.stepping import Clip, DirectStepper, LightningStepper, make_stepper
@@ -67,7 +67,7 @@ class Learner(L.LightningModule):
         self.seed = seed
         self._make_optimizer, self.schedule = optimizer, schedule
         self._penalized = penalized(model) if penalty != Penalty() else []
-        self.scores = Scores(data, rows)
+        self.scores = SplitScores(data, rows)
         self.clock = Clock()
         self.epochs_done = 0  # whole epochs
         self.steps_in_epoch = 0  # steps taken since

@@ -92,6 +92,7 @@ BOOL = Rule(bool)
 TEXT = Rule(str)
 NUMBER = Rule(float)
 FRACTION = Rule(float, at_least=0, below=1)
+MODE = _one_of("auto", "min", "max")
 INIT = _one_of("kaiming", "xavier", "normal", "zeros", "ones")
 
 RULES: dict[str, Rule] = {
@@ -164,6 +165,7 @@ RULES: dict[str, Rule] = {
     # scheduler
     "scheduler.interval": _one_of("step", "epoch"),
     "scheduler.monitor": TEXT,
+    "scheduler.mode": MODE,
     "scheduler.factor": Rule(float, above=0, at_most=1),
     "scheduler.total_iters": _int(0),
     "scheduler.step_size": _int(1),
@@ -200,10 +202,10 @@ RULES: dict[str, Rule] = {
     "callbacks.divergence.checks": _int(1),
     "callbacks.checkpoint.every_seconds": _from_zero(),
     "callbacks.checkpoint.monitor": TEXT,
-    "callbacks.checkpoint.mode": _one_of("min", "max"),
+    "callbacks.checkpoint.mode": MODE,
     "callbacks.progress.every_seconds": _from_zero(),
     "callbacks.early_stopping.monitor": TEXT,
-    "callbacks.early_stopping.mode": _one_of("min", "max"),
+    "callbacks.early_stopping.mode": MODE,
     "callbacks.early_stopping.patience": _int(1),
     "callbacks.early_stopping.min_delta": _from_zero(),
     "callbacks.early_stopping.check_finite": BOOL,

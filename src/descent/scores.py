@@ -1,99 +1,86 @@
-"""Validation and test metrics by task, gathered piece by piece."""
+"""Validation and test metrics of R runs, in float64; regression's in the target's own units."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from descent.data.arrays import Task
 from descent.data.prepare import Description
+from descent.metrics import classes, of_task
 from descent.shapes import Float, Shaped
 
 
 class Scores:
-    """The metrics of each split that has rows, kept in float64 on the CPU: one answer everywhere.
+    """The metrics of a split, of every run at once.
 
     Args:
-        data: the task, the outputs and the target's scale: regression metrics are in the target's
-            own units.
+        data: the task and the target's scale.
+        y: targets [n, ...] of the split.
+    """
+
+    def __init__(self, data: Description, y: Float[Tensor, "n ..."]) -> None:
+        self.data = data
+        self._metrics = of_task(data.task, len(y))
+        wanted = y.double()
+        self._wanted = (
+            wanted.reshape(-1).long() if data.task.is_classification else self._unscaled(wanted)
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics there are, after the loss."""
+        return [metric.name for metric in self._metrics]
+
+    def __call__(self, outputs: Float[Tensor, "R n C"]) -> dict[str, Float[Tensor, " R"]]:
+        """Return each metric of every run."""
+        shown = outputs.double()
+        if not self.data.task.is_classification:
+            shown = self._unscaled(shown)
+        return {m.name: m.formula(shown, self._wanted) for m in self._metrics if m.formula}
+
+    def _unscaled(self, values: Tensor) -> Tensor:
+        scaler = self.data.target_scaler
+        return values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
+
+
+class SplitScores:
+    """One run's metrics of the splits that have rows, gathered piece by piece on the CPU.
+
+    Args:
+        data: the task, the outputs and the target's scale.
         rows: how many each split holds.
     """
 
     def __init__(self, data: Description, rows: Mapping[str, int]) -> None:
         self.data = data
-        self._by_split: dict[str, dict[str, torchmetrics.Metric]] = {
-            split: {
-                "loss": torchmetrics.MeanMetric(),
-                **metrics_for(data.task, data.outputs, rows[split]),
-            }
-            for split in ("val", "test")
-            if rows[split]
-        }
-        for metric in (m for split in self._by_split.values() for m in split.values()):
-            metric.set_dtype(torch.float64)
+        self._rows = {split: rows[split] for split in ("val", "test") if rows[split]}
+        self._pieces: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {s: [] for s in self._rows}
 
     def names(self, split: str) -> list[str]:
         """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
-        return [f"{split}/{name}" for name in self._by_split.get(split, {})]
+        if split not in self._rows:
+            return []
+        metrics = of_task(self.data.task, self._rows[split])
+        return [f"{split}/{name}" for name in ("loss", *(m.name for m in metrics))]
 
     def add(self, split: str, outputs: Float[Tensor, "B C"], y: Tensor, loss: Tensor) -> None:
         """Add a piece of a split: its outputs, targets and mean loss."""
-        shown = predictions(self.data.task, outputs.double().cpu())
-        wanted = y.double().cpu()
-        if self.data.task.is_classification:
-            wanted = wanted.reshape(-1).long()
-        else:
-            shown, wanted = self._unscaled(shown), self._unscaled(wanted)
-        for name, metric in self._by_split[split].items():
-            if name == "loss":
-                metric.update(loss.double().cpu(), weight=len(y))
-            else:
-                metric.update(shown, wanted)
+        weighted = loss.double().cpu() * len(y)
+        self._pieces[split].append((outputs.double().cpu(), y.double().cpu(), weighted))
 
     def take(self, split: str) -> dict[str, float]:
         """Return a split's metrics by name, and begin anew."""
-        values = {}
-        for name, metric in self._by_split[split].items():
-            values[f"{split}/{name}"] = float(metric.compute())
-            metric.reset()
-        return values
-
-    def _unscaled(self, values: Float[Tensor, "B C"]) -> Float[Tensor, "B C"]:
-        scaler = self.data.target_scaler
-        return values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
+        outputs, y, losses = zip(*self._pieces[split], strict=True)
+        self._pieces[split] = []
+        wanted = torch.cat(y)
+        values = {"loss": torch.stack(losses).sum() / len(wanted)}
+        values |= Scores(self.data, wanted)(torch.cat(outputs).unsqueeze(0))
+        return {f"{split}/{name}": float(value) for name, value in values.items()}
 
 
 def predictions(task: Task, outputs: Float[Tensor, "B C"]) -> Shaped[Tensor, "B ..."]:
     """Turn outputs into class indices [B], or leave a regression's outputs [B, C] as they are."""
-    if task in (Task.REGRESSION, Task.LANDSCAPE):
-        return outputs
-    if task is Task.BINARY:
-        return (outputs[:, 0] > 0).long()
-    return outputs.argmax(dim=1)
-
-
-def metrics_for(task: Task, outputs: int, rows: int) -> dict[str, torchmetrics.Metric]:
-    """Return the metrics of a split by name.
-
-    Args:
-        task: what is predicted.
-        outputs: classes or targets.
-        rows: rows of the split; R^2 needs two.
-    """
-    if task is Task.LANDSCAPE:
-        return {}
-    if task is Task.BINARY:
-        return {"accuracy": torchmetrics.classification.BinaryAccuracy()}
-    if task is Task.MULTICLASS:
-        accuracy = torchmetrics.classification.MulticlassAccuracy(outputs, average="micro")
-        return {"accuracy": accuracy}
-    metrics: dict[str, torchmetrics.Metric] = {
-        "rmse": torchmetrics.MeanSquaredError(squared=False),
-        "mae": torchmetrics.MeanAbsoluteError(),
-    }
-    if rows > 1:
-        metrics["r2"] = torchmetrics.R2Score()
-    return metrics
+    return classes(outputs) if task.is_classification else outputs

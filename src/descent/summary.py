@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from descent.comparison import RESULTS
 from descent.endings import Status
+from descent.metrics import lower_is_better
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,11 +115,6 @@ def score(row: Row, metric: str) -> float | None:
     value = row.get(metric) if value is None else value
     good = row["status"] == Status.OK and isinstance(value, (int, float))
     return float(value) if good and value is not None and math.isfinite(value) else None
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a metric is an error."""
-    return metric.rsplit("/", 1)[-1] not in ("accuracy", "r2")
 
 
 def swept(rows: Sequence[Row]) -> list[str]:

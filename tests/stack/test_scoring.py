@@ -1,4 +1,4 @@
-"""Figures of a stack beside those of each of its runs: metrics, losses, penalties and paths."""
+"""Figures of a stack beside those of each of its runs: losses, penalties and paths."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from pathlib import Path as Directory
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from descent.callbacks.path import Path
 from descent.data.arrays import Task
-from descent.data.prepare import Description
-from descent.data.scale import Scaler
 from descent.losses import loss_for, penalty
 from descent.recording.path import Trajectory, read_path
-from descent.scores import Scores
 from descent.stack.history import Paths
-from descent.stack.scoring import StackedScores, stacked_loss, stacked_penalty
+from descent.stack.scoring import stacked_loss, stacked_penalty
 
 RUNS = 6
 SHARES = (1, 2, 3, RUNS)  # batches S of which R runs take one each, equally many neighbours
@@ -35,19 +31,6 @@ KINDS = [
 FLOATS = [torch.float32, torch.float64]
 
 
-def described(task: Task, outputs: int, rows: int, scale: float = 1.0) -> Description:
-    """Return data of which only what metrics need is told; targets have scales of their own."""
-    numbers = np.arange(1.0, outputs + 1)
-    regression = task is Task.REGRESSION
-    scaler = Scaler(150 * numbers, scale * numbers) if regression else Scaler(
-        np.zeros(1), np.ones(1))  # fmt: skip
-    classes = tuple(map(str, range(outputs))) if task.is_classification else ()
-    return Description(
-        task, "y", classes, (), outputs, scaler, scaler,
-        {"train": 1, "val": rows, "test": 0}, "none",
-    )  # fmt: skip
-
-
 def targets(
     task: Task, shape: tuple[int, ...], outputs: int, dtype: torch.dtype, random: torch.Generator
 ) -> Tensor:
@@ -57,114 +40,6 @@ def targets(
     if task is Task.BINARY:
         return torch.randint(0, 2, (*shape, 1), generator=random).to(dtype)
     return torch.randn(*shape, outputs, generator=random, dtype=dtype)
-
-
-def single(data: Description, outputs: Tensor, y: Tensor, piece: int = 4) -> dict[str, float]:
-    """Return what torchmetrics makes of one run, gathered piece by piece."""
-    scores = Scores(data, data.rows)
-    for x_piece, y_piece in zip(outputs.split(piece), y.split(piece), strict=True):
-        scores.add("val", x_piece, y_piece, torch.zeros(()))
-    found = scores.take("val")
-    del found["val/loss"]
-    return {name.removeprefix("val/"): value for name, value in found.items()}
-
-
-def hold_against_single(data: Description, outputs: Tensor, y: Tensor, rel: float = 1e-9) -> None:
-    """Assert that metrics of all runs are those of each; `nan` and `inf` are figures too."""
-    stacked = StackedScores(data, y)
-    found = stacked(outputs)
-    assert list(found) == stacked.names
-    for run, own in enumerate(outputs):
-        expected = single(data, own, y)
-        assert list(expected) == stacked.names
-        for name, value in expected.items():
-            assert found[name].dtype == torch.float64
-            assert float(found[name][run]) == pytest.approx(value, rel=rel, abs=1e-12, nan_ok=True)
-
-
-# ---- metrics
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize(("task", "outputs"), KINDS)
-def test_metrics_of_a_stack_are_those_of_each_run(
-    task: Task, outputs: int, dtype: torch.dtype, seed: int
-) -> None:
-    random = torch.Generator().manual_seed(seed)
-    rows = 7 + 6 * seed
-    y = targets(task, (rows,), outputs, dtype, random)
-    made = torch.randn(RUNS, rows, outputs, generator=random, dtype=dtype)
-    if task is Task.REGRESSION:  # some runs fit well
-        made = y + made * torch.logspace(-1, 1, RUNS, dtype=dtype).view(-1, 1, 1)
-    # R^2 is a small difference of torchmetrics' large sums: the target's mean is 2 to 60 times
-    # its deviation, whose square multiplies the rounding of float64
-    hold_against_single(described(task, outputs, rows, scale=70 / 3**seed), made, y)
-
-
-@pytest.mark.parametrize(("task", "outputs"), KINDS)
-def test_one_row_has_its_metrics_too(task: Task, outputs: int) -> None:
-    random = torch.Generator().manual_seed(0)
-    y = targets(task, (1,), outputs, torch.float32, random)
-    made = torch.randn(RUNS, 1, outputs, generator=random)
-    data = described(task, outputs, 1)
-    assert "r2" not in StackedScores(data, y).names
-    hold_against_single(data, made, y)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("task", "outputs"), KINDS)
-def test_runs_that_are_lost_have_the_same_figures_and_spoil_no_others(
-    task: Task, outputs: int, bad: float
-) -> None:
-    random = torch.Generator().manual_seed(1)
-    y = targets(task, (9,), outputs, torch.float64, random)
-    made = torch.randn(RUNS, 9, outputs, generator=random, dtype=torch.float64)
-    whole = StackedScores(described(task, outputs, 9), y)(made)
-    made[1, 4, 0] = bad
-    made[3] = bad
-    data = described(task, outputs, 9)
-    hold_against_single(data, made, y)
-    for name, values in StackedScores(data, y)(made).items():
-        kept = [0, 2, 4, 5]
-        assert values[kept].tolist() == whole[name][kept].tolist()
-        if task is Task.REGRESSION:
-            assert not values[[1, 3]].isfinite().any()
-
-
-def test_a_logit_of_zero_is_the_first_class_and_of_equal_logits_the_first_wins() -> None:
-    binary, y = torch.zeros(2, 4, 1), torch.tensor([[0.0], [0.0], [0.0], [1.0]])
-    assert StackedScores(described(Task.BINARY, 1, 4), y)(binary)["accuracy"].tolist() == [0.75] * 2
-    hold_against_single(described(Task.BINARY, 1, 4), binary, y)
-    several, classes = torch.ones(2, 4, 3), torch.tensor([0, 0, 1, 2])
-    data = described(Task.MULTICLASS, 3, 4)
-    assert StackedScores(data, classes)(several)["accuracy"].tolist() == [0.5] * 2
-    hold_against_single(data, several, classes)
-
-
-def test_a_landscape_has_no_metrics() -> None:
-    scores = StackedScores(described(Task.LANDSCAPE, 1, 5), torch.zeros(5, 1))
-    assert scores.names == []
-    assert scores(torch.zeros(RUNS, 5, 1)) == {}
-
-
-@pytest.mark.parametrize(
-    ("scale", "away"),
-    [(1e-3, 1.0), (1.0, 1e-4), (1e-3, 1e-4)],
-    ids=["small targets", "good fit", "both"],
-)
-def test_r2_of_small_figures_is_that_of_each_run(scale: float, away: float) -> None:
-    random = torch.Generator().manual_seed(2)
-    y = torch.randn(7, 1, generator=random, dtype=torch.float64)
-    made = y + away * torch.randn(RUNS, 7, 1, generator=random, dtype=torch.float64)
-    data = described(Task.REGRESSION, 1, 7, scale)
-    hold_against_single(data, made, y)
-
-
-@pytest.mark.parametrize("away", [0.0, 1.0])
-def test_r2_of_equal_targets_is_that_of_each_run(away: float) -> None:
-    y = torch.ones(5, 1)
-    hold_against_single(described(Task.REGRESSION, 1, 5), y + away * torch.ones(RUNS, 5, 1), y)
 
 
 # ---- losses and penalties

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from descent.endings import Ending, Reason, RunEnded
 from descent.learner import Learner
+from descent.metrics import AUTO, MIN, settled_mode
 
 
 class Checkpoint(LightningCheckpoint):
@@ -29,7 +30,7 @@ class Checkpoint(LightningCheckpoint):
         run_dir: the run directory; files go to its `checkpoints/`.
         every_seconds: save when this long has passed since the last time; 0 for every epoch.
         monitor: metric that decides which weights are best.
-        mode: `min` or `max`.
+        mode: `min`, `max`, or `auto` for the metric's own direction.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class Checkpoint(LightningCheckpoint):
         run_dir: str | Path,
         every_seconds: float = 30.0,
         monitor: str = "val/loss",
-        mode: str = "min",
+        mode: str = AUTO,
     ) -> None:
         self.dir = Path(run_dir) / "checkpoints"
         self.every_seconds, self.monitor = every_seconds, monitor
-        self._sign = 1 if mode == "min" else -1
+        self._sign = 1 if settled_mode(monitor, mode) == MIN else -1
         self.best: dict[str, Any] | None = None  # weights, step, epoch and metrics
         self._written = {"best": -1, "last": -1}  # steps that the files on disk are from
         self._saved_at = time.monotonic()

@@ -11,7 +11,8 @@ from pathlib import Path
 from descent.dashboard.rows import Row, Rows
 from descent.endings import Status
 from descent.errors import UserError
-from descent.summary import by_setting, lower_is_better, score, settings
+from descent.metrics import lower_is_better
+from descent.summary import by_setting, score, settings
 
 CHOICES = ("best", "diverged", "all")
 MOST = 40  # TensorBoard's Custom Scalars tab ticks no run by itself where there are more

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from descent.metrics import AUTO, MIN, settled_mode
 from descent.stack.finished import Best
 from descent.stack.stacking import StackedModel
 
@@ -26,13 +27,17 @@ class Bests:
     """Keeps what a checkpoint callback would.
 
     Args:
-        options: of the callback: `monitor` and `mode`; None to keep nothing.
+        options: of the callback, with its `monitor`; None to keep nothing.
         runs: R.
         model: whose weights are kept.
     """
 
     def __init__(self, options: Mapping[str, Any] | None, runs: int, model: StackedModel) -> None:
         self._options, self._model = options, model
+        self._sign = 1
+        if options:
+            mode = settled_mode(options["monitor"], options.get("mode", AUTO))
+            self._sign = 1 if mode == MIN else -1
         self._figures: list[_Figures | None] = [None] * runs
         self._weights = {
             name: torch.empty((runs, *t.shape[1:]), dtype=t.dtype, device=t.device)
@@ -67,8 +72,8 @@ class Bests:
         value = measured.get(self._options["monitor"]) if self._options else None
         if self._options is None or value is None or math.isnan(value):
             return False
-        sign, best = (1 if self._options["mode"] == "min" else -1), self._figures[run]
-        return best is None or sign * value < sign * best.value
+        best = self._figures[run]
+        return best is None or self._sign * value < self._sign * best.value
 
     def has(self, run: int) -> bool:
         """Whether a run has had a best epoch."""

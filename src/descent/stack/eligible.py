@@ -34,7 +34,7 @@ CALLBACKS = {
 OPTIONS = {
     "recorder": ("grad_norm_every", "points"), "divergence": ("factor", "checks"),
     "full_loss": ("every_n_epochs", "every_n_steps"), "path": ("points", "most_mib"),
-    "checkpoint": ("monitor", "mode"), "early_stopping": ("monitor",),
+    "checkpoint": ("monitor",), "early_stopping": ("monitor",),
 }  # fmt: skip
 NEEDED = ("recorder", "divergence")  # a stack has no other way to keep figures, or to end a run
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from descent.data.prepare import Description
+from descent.scores import Scores
 from descent.shapes import Float
 from descent.stack.objective import Objective
-from descent.stack.scoring import StackedScores
 from descent.stack.stacking import StackedModel
 
 # Numbers in the widest layer at a time: measured, twice as fast as with rows in one piece, because
@@ -38,7 +38,7 @@ class Evaluator:
     ) -> None:
         self._model, self._objective, self._tensors = model, objective, tensors
         self._scores = {
-            name: StackedScores(data, tensors[name][1])
+            name: Scores(data, tensors[name][1])
             for name in ("val", "test") if data.rows[name]
         }  # fmt: skip
 

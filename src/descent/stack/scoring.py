@@ -1,4 +1,4 @@
-"""Losses and metrics of R runs at once; the same figures as `losses.py` and `scores.py`."""
+"""Losses and penalties of R runs at once; the same figures as `losses.py`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from descent.data.arrays import Task
-from descent.data.prepare import Description
 from descent.shapes import Float
 from descent.stack.stacking import repeated
-
-NEAR_ZERO = 1e-4
 
 
 def stacked_loss(
@@ -46,62 +43,3 @@ def stacked_penalty(
         flat = w.flatten(1)
         total = total + l1 * flat.abs().sum(dim=1) + 0.5 * l2 * flat.square().sum(dim=1)
     return total
-
-
-class StackedScores:
-    """Metrics over a split for every run, in float64; regression's in the target's own units.
-
-    Args:
-        data: the task and the target's scale.
-        y: targets [n, ...] of the split.
-    """
-
-    def __init__(self, data: Description, y: Float[Tensor, "n ..."]) -> None:
-        self.data = data
-        wanted = y.double()
-        if data.task is Task.REGRESSION:
-            wanted = self._unscaled(wanted)
-        self._wanted = wanted
-
-    @property
-    def names(self) -> list[str]:
-        """The metrics there are, after the loss."""
-        task = self.data.task
-        if task is Task.LANDSCAPE:
-            return []
-        if task.is_classification:
-            return ["accuracy"]
-        return ["rmse", "mae", *(["r2"] if len(self._wanted) > 1 else [])]
-
-    def __call__(self, outputs: Float[Tensor, "R n C"]) -> dict[str, Float[Tensor, " R"]]:
-        """Return each metric of every run."""
-        task, wanted = self.data.task, self._wanted
-        if task is Task.LANDSCAPE:
-            return {}
-        if task is Task.BINARY:
-            hits = (outputs[:, :, 0] > 0) == (wanted.reshape(1, -1) > 0.5)
-            return {"accuracy": hits.double().mean(dim=1)}
-        if task is Task.MULTICLASS:
-            hits = outputs.argmax(dim=2) == wanted.reshape(1, -1).long()
-            return {"accuracy": hits.double().mean(dim=1)}
-        away = self._unscaled(outputs.double()) - wanted
-        square = away.square().mean(dim=1)  # [R, C]
-        found = {
-            "rmse": square.mean(dim=1).sqrt(),
-            "mae": away.abs().mean(dim=(1, 2)),
-        }
-        if len(wanted) > 1:
-            spread = (wanted - wanted.mean(dim=0)).square().mean(dim=0)
-            found["r2"] = _r2(square * len(wanted), spread * len(wanted)).mean(dim=1)
-        return found
-
-    def _unscaled(self, values: Tensor) -> Tensor:
-        scaler = self.data.target_scaler
-        return values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
-
-
-def _r2(residual: Float[Tensor, "R C"], total: Float[Tensor, " C"]) -> Float[Tensor, "R C"]:
-    """Return R^2 from sums of squares; torchmetrics takes those below 1e-4 for zero."""
-    exact, constant = residual.abs() <= NEAR_ZERO, total.abs() <= NEAR_ZERO
-    found = torch.where(constant, 0.0, 1 - residual / torch.where(constant, 1.0, total))
-    return torch.where(exact, 1.0, found)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from descent.metrics import AUTO, MIN, settled_mode
+
 TARGET = "lightning.pytorch.callbacks.EarlyStopping"
 KNOWN = ("_target_", "monitor", "mode", "patience", "min_delta", "check_finite")
 PATIENCE_EXHAUSTED = 3  # Lightning's EarlyStoppingReason
@@ -17,13 +19,14 @@ class Stopper:
     """Counts the checks without improvement.
 
     Args:
-        options: the callback's, with `monitor`, `mode`, `patience` and `min_delta`.
+        options: the callback's, with `monitor` and what else it was given.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.monitor, self.mode = str(options["monitor"]), str(options.get("mode", "min"))
+        self.monitor = str(options["monitor"])
+        self.mode = settled_mode(self.monitor, options.get("mode", AUTO))
         self.patience = int(options.get("patience", 3))
-        self._sign = 1.0 if self.mode == "min" else -1.0
+        self._sign = 1.0 if self.mode == MIN else -1.0
         self._least = abs(float(options.get("min_delta", 0.0)))
         self._best = torch.tensor(self._sign * torch.inf)
         self._waited = 0

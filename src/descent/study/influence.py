@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.endings import Status
+from descent.metrics import lower_is_better
 from descent.study.options import BATCH, LEARNING_RATES, is_number, problem_keys
-from descent.summary import is_problem, lower_is_better
+from descent.summary import is_problem
 
 if TYPE_CHECKING:
     from descent.study.trials import Study, Trial, Value

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from descent.endings import Status
+from descent.metrics import lower_is_better
 from descent.study.options import problem_keys
 from descent.study.targets import FULL_LOSS, Hit, choose_target
 from descent.study.trials import ENDED, Study, Trial, Value
-from descent.summary import lower_is_better
 
 UNITS = {"steps": "step", "samples": "samples", "seconds": "seconds"}  # fields of a hit
 # Complete: every trial ended and has a score. Pending: some have not ended. Lost: some diverged,

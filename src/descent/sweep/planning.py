@@ -14,6 +14,7 @@ from descent.config import check_values, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
+from descent.metrics import check_metrics
 from descent.runs import CONFIG, Run, config_text
 from descent.stack.eligible import shape, why_alone
 from descent.sweep.composing import Composed
@@ -78,7 +79,7 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         check_values(config)
         settle_paths(config)
         _check_targets(config)
-        prepared(config["data"])
+        check_metrics(config, prepared(config["data"]).describe())
     except UserError as error:
         raise of_job(job, error) from error
     config["sweep_dir"] = None

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
+from descent.metrics import lower_is_better
 from descent.sweep.tasks import Outcome, Task
 
 BOARD = ".progress"
@@ -36,9 +37,9 @@ class Progress:
         self._rows, self._steps = len(tasks), steps
         self._done = 0
         self._best: float | None = None
-        for outcome in before.values():
-            self._improve(outcome)
         self._name = tasks[0].jobs[0].config["optimized_metric"] if tasks else ""
+        for outcome in before.values() if tasks else ():
+            self._improve(outcome)
         self._live = sys.stderr.isatty()
         self._stop = threading.Event()
         self._began = self._told = time.monotonic()
@@ -58,8 +59,7 @@ class Progress:
     def _improve(self, outcome: Outcome) -> None:
         if outcome.metric is None or not np.isfinite(outcome.metric):
             return
-        # a loss is better the lower it is, any other metric the higher
-        better = min if "loss" in getattr(self, "_name", "loss") else max
+        better = min if lower_is_better(self._name) else max
         self._best = outcome.metric if self._best is None else better(self._best, outcome.metric)
 
     def __enter__(self) -> Progress:
