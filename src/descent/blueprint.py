@@ -17,6 +17,8 @@ from descent.metrics import AUTO, settled_mode
 from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
 
+OWN_MODELS = "descent.models."
+
 
 def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:
     """Build the model from its config node, weights from the init stream.
@@ -37,19 +39,27 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     return model
 
 
+def has_own_model(config: Mapping[str, Any]) -> bool:
+    """Return whether the model is one of Descent's, of which everything is known."""
+    return str(config["model"]["_target_"]).startswith(OWN_MODELS)
+
+
 def build_models(configs: Sequence[Mapping[str, Any]], description: Description) -> list[nn.Module]:
     """Build the models of runs that differ in numbers only; see `build_model`.
 
-    Runs of one seed and one model config get the same object: a start, to be copied.
+    Runs of one seed and one model config get the same object: a start, to be copied. Models that
+    are not Descent's own are each built and called as a run alone does it: that may draw numbers.
     """
     makers: dict[str, Callable[[], nn.Module]] = {}
     made: dict[tuple[str, int], nn.Module] = {}
     for config in configs:
         node, seed = repr(config["model"]), config["seed"]
-        if node not in makers:
+        if (node, seed) in made:
+            continue
+        if node not in makers or not has_own_model(config):
             made[node, seed] = build_model(config, description)  # checked, once
             makers[node] = build(_partial(config["model"]), "model", offer=_sizes(description))
-        elif (node, seed) not in made:
+        else:
             torch.manual_seed(stream_seed(seed, INIT))
             dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
             made[node, seed] = makers[node]().to(dtype)

@@ -101,6 +101,13 @@ def few_weights(last: Mapping[str, float], model: nn.Module, data: Description) 
     return dict(zip(readable(last, class_name(model), data), last.values(), strict=True))
 
 
+def line_of(result: Mapping[str, Any], directory: str) -> str:
+    """Return one line about a job of many that has ended."""
+    hidden = ("experiment=", "hydra.")
+    typed = " ".join(o for o in result["overrides"] if not o.startswith(hidden))
+    return f"{directory}: {typed}: {result['status']}, {result['reason']}"
+
+
 def optimized(result: Mapping[str, Any], name: str) -> float | None:
     """Return a metric of the best epoch, else the final one; None if it is not a number."""
     best = (result["best"] or {}).get("metrics", {})

@@ -30,6 +30,7 @@ from descent.outcome import (
     before,
     few_weights,
     hyperparameters,
+    line_of,
     optimized,
 )
 from descent.recording.logger import EventFileLogger
@@ -207,8 +208,6 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
 
         files["picture"] = draw_run(job.run.path, result)
     if job.one_of_many:
-        shown = " ".join(o for o in job.overrides if not o.startswith(("experiment=", "hydra.")))
-        status, reason = result["status"], result["reason"]
-        log.info("%s: %s: %s, %s", job.run.path.name, shown, status, reason)
+        log.info("%s", line_of(result, job.run.path.name))
     else:
         print_result(result, files)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from descent.blueprint import has_own_model
 from descent.stack import rules
 from descent.stack.stopping import KNOWN as STOPPER_OPTIONS
 from descent.stack.stopping import TARGET as STOPPER
@@ -16,7 +17,7 @@ Config = Mapping[str, Any]
 FREE = ("seed", "name", "optimized_metric", "scheduler", "penalty", "clip", "landscape", "tuned",
         "paths", "picture", "sweep_dir", "resume", "trust",
         "base_lr", "lr_scaling", "reference_batch")  # fmt: skip
-FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}
+FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}  # of the model: where it is our own
 
 PLAIN_TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "cuda"), "devices": ("auto", 1), "strategy": ("auto",),
@@ -96,7 +97,8 @@ def shape(config: Config) -> str:
                 for name, one in (node or {}).items()
             }
         else:
-            free = FREE_WITHIN.get(group, ())
+            own = group != "model" or has_own_model(config)
+            free = FREE_WITHIN.get(group, ()) if own else ()
             kept[group] = (
                 {k: v for k, v in node.items() if k not in free} if isinstance(node, dict) else node
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from descent.data.prepare import Description
 from descent.endings import Status
 from descent.errors import UserError
 from descent.stack.device import choose_device
+from descent.stack.proof import why_unproven
 from descent.stack.sizing import footprint, stack_size
 from descent.stack.stacking import unstackable
 from descent.sweep.composing import Composed
@@ -81,6 +83,8 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
                         break
         finally:
             note_jobs(sweep, jobs, outcomes.values())
+            for line in _fallen_back(outcomes.values()):
+                print(line, flush=True)
     return [
         outcomes.get(job.number)
         or Outcome(job.number, Status.FAILED, "not begun: an earlier job failed", None, Path())
@@ -117,7 +121,9 @@ def _checked(group: Group) -> Iterable[Group]:
             raise of_job(job, error) from error
     if group.alone is None:
         try:
-            why = unstackable(build_model(first, data))
+            why = unstackable(build_model(first, data)) or why_unproven(
+                [job.config for job in group.jobs], prepared(first["data"])
+            )
         except UserError as error:
             raise of_job(group.jobs[0], error) from error
         except Exception as error:  # of the user's own code; it is for that job to fail
@@ -206,6 +212,16 @@ def _finished(job: Planned) -> Outcome:
     return Outcome(
         job.number, Status(result["status"]), str(result["reason"]), metric, job.directory
     )
+
+
+def _fallen_back(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return a line for each cause by which runs that were to be stacked trained by themselves."""
+    causes = Counter(outcome.after for outcome in outcomes if outcome.after is not None)
+    return [
+        f"{count:,} run{'' if count == 1 else 's'} trained one by one: their stack did not hold "
+        f"({cause}); see train.log in their directories"
+        for cause, count in causes.items()
+    ]
 
 
 def _resumed(finished: Sequence[Planned], composed: Sequence[Composed]) -> list[str]:

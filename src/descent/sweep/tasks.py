@@ -16,12 +16,14 @@ import numpy as np
 from descent.endings import Status
 from descent.errors import UserError
 from descent.job import Job
-from descent.outcome import optimized
+from descent.outcome import line_of, optimized
 from descent.runs import LOG, Run
 from descent.sweep.orphans import end_with_parent
 from descent.sweep.planning import FINAL, Planned, prepared
 
 TICK_SECONDS = 0.1
+DIED = "the worker process that trained it died"
+LOG_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Task:
         jobs: of one group.
         stacked: as one stack, or each alone.
         board: the file in which progress is noted, and the row of this task; None for nowhere.
+        after: what became of a stack of more jobs that these were part of; None if there was none.
     """
 
     jobs: tuple[Planned, ...]
     stacked: bool
     board: tuple[Path, int] | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Outcome:
         sentence: why it ended.
         metric: what a sweeper optimizes; None if there is none.
         directory: of the run.
+        after: what became of the stack that it was to be part of, where it was trained by itself
+            instead.
     """
 
     number: int
@@ -56,6 +62,7 @@ class Outcome:
     sentence: str
     metric: float | None
     directory: Path
+    after: str | None = None
 
 
 def run_task(task: Task) -> list[Outcome]:
@@ -65,16 +72,16 @@ def run_task(task: Task) -> list[Outcome]:
     end_with_parent()
     torch.set_num_threads(1)
     if not task.stacked:
-        return [_alone(job) for job in task.jobs]
+        return [replace(_alone(job), after=task.after) for job in task.jobs]
     done: dict[int, Outcome] = {}
+    failure: Exception | None = None
     try:
         with _board(task) as tick:
             for outcome in _stacked(task.jobs, tick):
-                done[outcome.number] = outcome
+                done[outcome.number] = replace(outcome, after=task.after)
     except Exception as error:
-        # whatever it was, it may be one run's doing: each of the rest gets its own chance
-        logging.getLogger(__name__).debug("stack failed: %s", error, exc_info=True)
-    return [done.get(job.number) or _alone(job) for job in task.jobs]
+        failure = error  # maybe one run's doing: each of the rest gets its own chance
+    return [done.get(job.number) or _alone(job, failure) for job in task.jobs]
 
 
 def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
@@ -90,7 +97,7 @@ def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
 
 def split_task(task: Task) -> list[Task]:
     """Return a task's jobs one by one."""
-    return [replace(task, jobs=(job,)) for job in task.jobs]
+    return [replace(task, jobs=(job,), after=DIED) for job in task.jobs]
 
 
 def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[Outcome]:
@@ -114,11 +121,17 @@ def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[O
                 from descent.report.curves import draw_run
 
                 draw_run(job.directory, result)
+            _note(job.directory, line_of(result, job.directory.name))
             yield _outcome(job, result)
 
 
-def _alone(job: Planned) -> Outcome:
-    """Train a job as `src/train.py` would, without its own terminal output."""
+def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
+    """Train a job as `src/train.py` would, without its own terminal output.
+
+    Args:
+        job: which.
+        failure: of the stack that it was to be part of, for its log.
+    """
     from descent.training import train
 
     _clear(job.directory)
@@ -127,15 +140,24 @@ def _alone(job: Planned) -> Outcome:
         job.config, replace(prepared(job.config["data"])), Run(job.directory), False,
         job.overrides, True,
     )  # fmt: skip
+    after = None
+    if failure is not None:
+        after = _first_line(failure)
+        _note(job.directory, f"trained by itself, since its stack failed: {after}", failure)
     try:
         with _log_file(job.directory / LOG):
             train(alone)
     except UserError as error:
-        return Outcome(job.number, Status.FAILED, str(error), None, job.directory)
+        return Outcome(job.number, Status.FAILED, str(error), None, job.directory, after)
     except Exception as error:
         sentence = f"{type(error).__name__}: {error}"
-        return Outcome(job.number, Status.FAILED, sentence, None, job.directory)
-    return _outcome(job, alone.run.result())
+        return Outcome(job.number, Status.FAILED, sentence, None, job.directory, after)
+    return replace(_outcome(job, alone.run.result()), after=after)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _outcome(job: Planned, result: dict[str, Any]) -> Outcome:
@@ -158,11 +180,20 @@ def _clear(directory: Path) -> None:
     shutil.rmtree(directory)
 
 
+def _note(directory: Path, message: str, error: Exception | None = None) -> None:
+    """Add one line, and a traceback, to a job's own log."""
+    trace = None if error is None else (type(error), error, error.__traceback__)
+    level = logging.INFO if error is None else logging.WARNING
+    record = logging.LogRecord(__name__, level, __file__, 0, message, None, trace)
+    with (directory / LOG).open("a", encoding="utf-8") as file:
+        file.write(f"{LOG_FORMAT.format(record)}\n")
+
+
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Keep a job's own log beside its other files."""
     handler = logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LOG_FORMAT)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
