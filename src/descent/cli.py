@@ -200,6 +200,28 @@ class FrontDoor(Callback):
             if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))
 
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Check what the sweeper is told, before it begins."""
+        with one_sentence():
+            check_direction(config)
+
+
+def check_direction(config: DictConfig) -> None:
+    """Refuse a search in the wrong direction.
+
+    Raises:
+        UserError: `hydra.sweeper.direction` contradicts `optimized_metric`.
+    """
+    asked = config.hydra.sweeper.get("direction")
+    if not isinstance(asked, str):  # no search, or one of several metrics
+        return
+    own = direction(str(config.optimized_metric))
+    if asked != own:
+        raise UserError(
+            f"hydra.sweeper.direction={asked} contradicts optimized_metric="
+            f"{config.optimized_metric}; leave it out: the search will {own}."
+        )
+
 
 def from_here(path: Path) -> Path:
     """Return a path as seen from here, where it lies below: shorter to read and to type again."""

@@ -1,0 +1,287 @@
+"""Everybody who tells better from worse agrees with the metric's own direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+from torch import nn
+
+from descent.assembly import _callback
+from descent.blueprint import build_schedule
+from descent.callbacks.checkpoint import Checkpoint
+from descent.cli import check_direction
+from descent.dashboard.choosing import choose
+from descent.dashboard.rows import Rows
+from descent.endings import Status
+from descent.errors import UserError
+from descent.metrics import METRICS, check_metrics, default_metric, metric_named, settled_mode
+from descent.stack.bests import Bests
+from descent.stack.stopping import Stopper
+from descent.stack.tracks import Track
+from descent.study.settings import measures
+from descent.study.settings import settings as study_settings
+from descent.study.trials import Study, Trial
+from descent.summary import settings
+from descent.sweep.progress import Progress
+
+CONF = str(Path(__file__).parents[1] / "conf")
+
+# What the field says, written out here a second time: the registry must agree.
+FALL = ("loss", "rmse", "mae", "log_loss", "brier", "calibration_error")
+RISE = ("accuracy", "r2", "balanced_accuracy", "f1", "precision", "recall", "auc",
+        "average_precision")  # fmt: skip
+NAMES = [
+    *((f"val/{name}", True) for name in FALL),
+    *((f"val/{name}", False) for name in RISE),
+    *(("train/loss", True), ("train/full_loss", True), ("diagnostics/distance", True)),
+]
+BETTER_LATER = [3.0, 2.0, 1.0]  # of a metric that falls; of one that rises, the first is best
+
+
+def planted(lower: bool) -> list[float]:
+    """Return values that get better, of a metric of this direction."""
+    return BETTER_LATER if lower else BETTER_LATER[::-1]
+
+
+def one_keeps(name: str, values: list[float]) -> int:
+    """Return the epoch that a single run's checkpoint keeps."""
+    callback = Checkpoint("unused", monitor=name)
+    for epoch, value in enumerate(values):
+        learner = SimpleNamespace(
+            measured={name: value}, global_step=epoch, current_epoch=epoch, state_dict=dict,
+            averaging=SimpleNamespace(judged=nullcontext),
+        )  # fmt: skip
+        callback._keep_if_best(learner)  # type: ignore[arg-type]
+    assert callback.best is not None
+    return int(callback.best["epoch"])
+
+
+def stack_keeps(name: str, values: list[float]) -> int:
+    model = SimpleNamespace(tensors=lambda: {"w": torch.zeros(1, 1)}, names=["w"])
+    bests = Bests({"monitor": name}, 1, model)  # type: ignore[arg-type]
+    for epoch, value in enumerate(values, 1):
+        bests.offer({0: 0}, {0: {name: value}}, epoch, epoch)
+    kept = bests.of(0)
+    assert kept is not None
+    return kept.epoch
+
+
+def one_stops(name: str, values: list[float]) -> bool:
+    node = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": name, "patience": 2}
+    stopper: Any = _callback("early_stopping", {**node, "mode": "auto"}, {})
+    return any(stopper._evaluate_stopping_criteria(torch.tensor(v))[0] for v in values)
+
+
+def stack_stops(name: str, values: list[float]) -> bool:
+    stopper = Stopper({"monitor": name, "mode": "auto", "patience": 2})
+    return any(stopper.stops(value, epoch) for epoch, value in enumerate(values))
+
+
+def scheduled(name: str) -> dict[str, Any]:
+    plateau = "torch.optim.lr_scheduler.ReduceLROnPlateau"
+    return {
+        "optimizer": {"_target_": "torch.optim.SGD", "lr": 1.0},
+        "scheduler": {
+            "_target_": plateau, "monitor": name, "mode": "auto", "patience": 0, "factor": 0.5,
+        },
+        "data": {"batch_size": 1, "drop_last": False}, "stop": {"epochs": 9, "steps": None},
+    }  # fmt: skip
+
+
+DATA: Any = SimpleNamespace(rows={"train": 8, "val": 8})
+
+
+def one_cuts_lr(name: str, values: list[float]) -> bool:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = build_schedule(scheduled(name), DATA).make(optimizer)
+    for value in values:
+        schedule.step(value)
+    return bool(optimizer.param_groups[0]["lr"] < 1)
+
+
+def stack_cuts_lr(name: str, values: list[float]) -> bool:
+    track = Track(scheduled(name), DATA)
+    for value in values:
+        track.step(value)
+    return track.lr < 1
+
+
+def rows_of(name: str, values: list[float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "lr": str(i),
+            "status": Status.OK,
+            "step": 1,
+            "seconds": 1.0,
+            name: v,
+            "directory": f"d{i}",
+        }
+        for i, v in enumerate(values)
+    ]
+
+
+def summary_prefers(name: str, values: list[float]) -> int:
+    return int(settings(rows_of(name, values), name)[0].values["lr"])
+
+
+def dashboard_prefers(name: str, values: list[float]) -> int:
+    rows = tuple(rows_of(name, values))
+    chosen = choose(Rows(Path(), rows, name, len(rows), 0, ranked=True), "all", None)
+    return int(str(chosen.runs[0].row["lr"]))
+
+
+def report_prefers(name: str, values: list[float]) -> int:
+    trials = tuple(
+        Trial(i, {"lr": float(i)}, "", "ok", "", 1, 1, 1.0, {name: v}, Path(), "")
+        for i, v in enumerate(values)
+    )
+    study = Study(Path(), trials, ("lr",), name, {"stop": {"loss": 1.0}}, ())
+    return int(study_settings(study, measures(study)[0])[0].values["lr"])
+
+
+def progress_tells(name: str, values: list[float]) -> float:
+    job = SimpleNamespace(config={"optimized_metric": name})
+    progress = Progress(Path(), [SimpleNamespace(jobs=[job])], 1, {})  # type: ignore[list-item]
+    for value in values:
+        progress._improve(SimpleNamespace(metric=value))  # type: ignore[arg-type]
+    assert progress._best is not None
+    return progress._best
+
+
+@pytest.mark.parametrize(("name", "lower"), NAMES)
+@pytest.mark.parametrize("keeps", [one_keeps, stack_keeps])
+def test_a_checkpoint_keeps_the_best_epoch(
+    name: str, lower: bool, keeps: Callable[[str, list[float]], int]
+) -> None:
+    assert keeps(name, planted(lower)) == 3
+    assert keeps(name, planted(not lower)) == 1
+
+
+@pytest.mark.parametrize(("name", "lower"), NAMES)
+@pytest.mark.parametrize("stops", [one_stops, stack_stops, one_cuts_lr, stack_cuts_lr])
+def test_who_waits_for_improvement_waits_for_the_right_one(
+    name: str, lower: bool, stops: Callable[[str, list[float]], bool]
+) -> None:
+    assert not stops(name, planted(lower))
+    assert stops(name, planted(not lower))
+
+
+@pytest.mark.parametrize(("name", "lower"), NAMES)
+@pytest.mark.parametrize("prefers", [summary_prefers, dashboard_prefers, report_prefers])
+def test_the_best_run_is_told_first(
+    name: str, lower: bool, prefers: Callable[[str, list[float]], int]
+) -> None:
+    assert prefers(name, planted(lower)) == 2
+    assert prefers(name, planted(not lower)) == 0
+
+
+@pytest.mark.parametrize(("name", "lower"), NAMES)
+def test_progress_lines_tell_the_best_so_far(name: str, lower: bool) -> None:
+    assert progress_tells(name, [2.0, 1.0, 3.0]) == (1.0 if lower else 3.0)
+
+
+def test_optuna_searches_in_the_metrics_own_direction() -> None:
+    pytest.importorskip("optuna", reason="the optuna extra is not installed")
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", ["sweep=optuna", "logger=none"], return_hydra_config=True)
+    for name, lower in NAMES:
+        with open_dict(cfg):
+            cfg.optimized_metric = name
+        assert cfg.hydra.sweeper.direction == ("minimize" if lower else "maximize")
+        check_direction(cfg)
+        wrong = "maximize" if lower else "minimize"
+        other = OmegaConf.create(
+            {"optimized_metric": name, "hydra": {"sweeper": {"direction": wrong}}}
+        )
+        with pytest.raises(UserError, match=f"direction={wrong} contradicts"):
+            check_direction(other)
+
+
+def test_no_metric_is_missing_from_the_table() -> None:
+    told = {metric.name for name, _ in NAMES if (metric := metric_named(name))}
+    directed = {name for name, metric in METRICS.items() if metric.lower is not None}
+    assert directed - told == {"diagnostics/excess_loss"}  # beside the distance
+
+
+def test_measurements_are_in_the_registry_under_their_own_names() -> None:
+    import descent.callbacks as room
+    from descent.callbacks.measurement import Measurement
+
+    for path in Path(next(iter(room.__path__))).glob("*.py"):
+        __import__(f"descent.callbacks.{path.stem}")
+    for kind in Measurement.__subclasses__():
+        target = f"{kind.__module__}.{kind.__name__}"
+        ours = {name for name, metric in METRICS.items() if metric.source == target}
+        assert not kind.__module__.startswith("descent.") or ours == set(kind.metrics)
+
+
+# ---- what is refused
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """Return as much of a config as metrics are asked by; `monitor` and `mode` are a callback's."""
+    stopper = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/loss"}
+    watched = {k: changes.pop(k) for k in ("monitor", "mode", "_target_") if k in changes}
+    full = {"_target_": "descent.callbacks.full_loss.FullLoss"}
+    return {
+        "optimized_metric": "val/loss", "test": True, "model": {}, "scheduler": {},
+        "callbacks": {"full_loss": full, "stopper": {**stopper, **watched}}, **changes,
+    }  # fmt: skip
+
+
+TABLE = {"task": "regression", "rows": {"train": 8, "val": 8, "test": 0}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"optimized_metric": "val/rsme"}, r"did you mean 'val/rmse'\? This task records train/lo"),
+        ({"optimized_metric": "val/accuracy"}, "is not recorded. This task records train/loss"),
+        ({"optimized_metric": "test/rmse"}, r"no rows are kept for the test \(data.test"),
+        ({"monitor": "val_loss"}, r"stopper.monitor=val_loss is not recorded; did you mean"),
+        ({"monitor": "val/r2", "mode": "min"}, "which is better the higher it is; leave callbacks"),
+        ({"monitor": "val/rmse", "mode": "max"}, "which is better the lower it is"),
+        ({"monitor": "mine", "mode": "min"}, "monitor=mine is not recorded. This task"),
+        ({"monitor": "mine", "_target_": "my.Stop"}, "own needs callbacks.stopper.mode=min or max"),
+        ({"callbacks": {}, "scheduler": {"_target_": "x", "monitor": "train/full_loss"}},
+         "callbacks.full_loss was taken out"),
+    ],
+)  # fmt: skip
+def test_what_is_not_recorded_or_contradicts_is_refused(changes: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_metrics(config(**changes), TABLE)
+
+
+def test_a_metric_of_ones_own_is_watched_with_a_mode() -> None:
+    check_metrics(config(monitor="mine", mode="max", _target_="my.Stop"), TABLE)
+    assert settled_mode("mine", "max") == "max"
+    with pytest.raises(UserError, match="Nothing says whether more or less of monitor=mine is"):
+        settled_mode("mine")
+
+
+def test_without_validation_rows_a_sweep_optimizes_the_full_loss() -> None:
+    node = {"_target_": "descent.callbacks.full_loss.FullLoss"}
+    assert default_metric(0.1, node) == "val/loss"
+    assert default_metric(0, node) == "train/full_loss"
+    assert default_metric(0, None) == "train/loss"
+
+
+@pytest.mark.parametrize("metric", ["val/loss", "val/rmse", "val/mae", "val/r2"])
+def test_a_run_keeps_the_epoch_that_its_table_calls_best(train_run: Any, metric: str) -> None:
+    run = train_run(
+        "data=diabetes", "model=linear", "optimizer=sgd", "optimizer.lr=0.2", "stop.epochs=8",
+        f"callbacks.checkpoint.monitor={metric}",
+    )  # fmt: skip
+    epochs = np.genfromtxt(run.path / "epochs.csv", delimiter=",", names=True, deletechars="")
+    values = epochs[metric][1:]
+    best = np.nanargmax(values) if metric == "val/r2" else np.nanargmin(values)
+    assert run.result()["best"]["epoch"] == best + 1
