@@ -20,7 +20,7 @@ MOST_LINES = 550
 # only what SAME_FLOOR names.
 FLOORS = [
     ["errors", "vocabulary", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
-    ["landscapes", "metrics"],
+    ["landscapes", "metrics", "machine"],
     ["rules", "models", "recording"],
     ["config", "typed"],
     ["data", "foreign"],
@@ -77,7 +77,7 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
-    "descent.cli", "descent.typed", "descent.vocabulary", "descent.config", "descent.rules",
+    "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.config", "descent.rules",
     "descent.errors",
     "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
     "descent.runs",

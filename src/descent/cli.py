@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check, flatten
 from descent.errors import UserError, did_you_mean
+from descent.machine import check_counts
 from descent.metrics import default_metric, direction
 from descent.recording.bounded import REFERENCE
 from descent.runs import Run, discard
@@ -196,6 +197,7 @@ class FrontDoor(Callback):
                 return
             check(_job_config(config))
             _check_directory(config.hydra.run.dir)
+            check_counts(config)
             # Lightning starts further ranks of one run by running the command again
             if "LOCAL_RANK" not in os.environ:
                 _claim(Path(config.hydra.run.dir))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from omegaconf.errors import (
 from descent.errors import UserError, did_you_mean
 from descent.landscapes import LANDSCAPES, landscape_named
 from descent.recording.bounded import REFERENCE
-from descent.rules import FAMILIES, REQUIRED, RULES, Rule
+from descent.rules import FAMILIES, NAMES, REQUIRED, RULES, Rule
+from descent.vocabulary import VALUES
 
 # What a config from disk may instantiate: code that computes, of ours and of libraries. What
 # builds from configs itself (this file, data/prepare.py) would be a way round, and is not here.
@@ -97,13 +99,78 @@ def check_values(config: Mapping[str, Any]) -> None:
     if trains:
         _check_complete(config)
         _check_references(config)
+        _check_nodes(config)
     for key, value in values.items():
         rule = _rule_for(key, values)
-        problem = rule.problem(value) if rule else None
+        problem = rule.problem(value) if rule else _problem_above(key)
         if problem:
-            raise UserError(f"{key}={_shown(value)} does not fit: it must be {problem}.")
+            raise UserError(_unfit(key, value, problem))
     if trains:
         _check_together(values)
+
+
+def _unfit(key: str, value: Any, problem: str) -> str:
+    hint = "."
+    if (key, _shown(value)) in VALUES:
+        hint = f"; {VALUES[key, _shown(value)]}"
+    elif isinstance(value, str) and key in RULES:
+        words = [word for word in RULES[key].words if isinstance(word, str)]
+        near = [word for word in words if value and word.startswith(value.lower())]
+        hint = f"; did you mean '{near[0]}'?" if near else did_you_mean(value, words) or "."
+    shown = _shown(value) or "''"
+    return f"{NAMES.get(key, key)}={shown} does not fit: it must be {problem}{hint}"
+
+
+def _problem_above(key: str) -> str | None:
+    """Return what an option must be that was given options of its own: `optimizer.lr={a:1}`."""
+    while "." in key:
+        key = key.rpartition(".")[0]
+        if key in RULES:
+            return f"left out, since {key} holds {RULES[key].words_for()}"
+    return None
+
+
+# Where the config says how something is built: one thing each, and those that hold one by name.
+BUILT = ("model", "optimizer", "scheduler", "trainer", "data.source")
+BUILT_BY_NAME = ("callbacks", "logger")
+
+
+def _check_nodes(config: Mapping[str, Any]) -> None:
+    """Refuse what does not say how it is built."""
+    for key in BUILT:
+        node: Any = config
+        for part in key.split("."):
+            node = node[part]
+        _check_node(key, node)
+    for group in BUILT_BY_NAME:
+        nodes = config[group]
+        if nodes is not None and not isinstance(nodes, Mapping):
+            raise UserError(
+                f"{group}={_shown(nodes)} does not fit: {group} are options by name, each with a "
+                f"_target_ that says how it is built, such as +{group}.mine._target_=..."
+            )
+        for name, node in (nodes or {}).items():
+            if node is not None:
+                _check_node(f"{group}.{name}", node)
+
+
+def _check_node(key: str, node: Any) -> None:
+    if not isinstance(node, Mapping):
+        raise UserError(
+            f"{key}={_shown(node)} does not fit: it must be options with a _target_ that says how "
+            "it is built."
+        )
+    if "_target_" not in node:
+        raise UserError(
+            f"{key} has no _target_, so it says of nothing how to be built; "
+            f"add +{key}._target_=..., or leave it out."
+        )
+    target = node["_target_"]
+    if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
+        raise UserError(
+            f"{key}._target_={_shown(target)} does not fit: it must be the name of a class or a "
+            "function with its module, such as my_package.Mine."
+        )
 
 
 def _check_complete(config: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from lightning.pytorch import Trainer
+
+from descent.machine import cores
 
 # Multiply-adds of a step (parameters x batch rows) that keep one thread busy enough to share.
 WORK_PER_THREAD = 100_000_000
@@ -24,11 +24,8 @@ def choose_threads(given: int | str, parameters: int, batch_size: int) -> tuple[
     """
     if given != "auto":
         return int(given), "trainer.threads"
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     work = parameters * batch_size
-    threads = max(1, min(cores, work // WORK_PER_THREAD))
+    threads = max(1, min(cores(), work // WORK_PER_THREAD))
     if threads == 1:
         return 1, "more would slow so small a step down"
     return threads, f"a step of {work / 1e6:,.0f} million multiply-adds is worth sharing"

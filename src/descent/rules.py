@@ -7,52 +7,98 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# What no number of a kind reaches unless by mistake; texts are counted by their letters. Float32
+# still holds the product of any two of the numbers.
+REACHED_BY_MISTAKE: dict[type, float] = {int: 10**9, float: 1e15, str: 4096}
+TINY = 1e-30  # the least of the numbers that must be above 0
+MOST_ITEMS = 1000
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One option's type and range; `problem` says in words what it must be."""
+    """One option's type and range; `problem` says in words what it must be.
+
+    Args:
+        type: of the value.
+        at_least: and the three after it: the range that means something.
+        above: see `at_least`.
+        at_most: see `at_least`.
+        below: see `at_least`.
+        words: values allowed beside the type, such as `full`.
+        each: a list whose items follow the rule.
+        listable: one value, or a list of them.
+        items: how many a list has; None for up to 1,000.
+        limit: the number, or the letters of a text, beyond which it can only be a mistake; None for
+            the one of its type.
+        filled: whether a text must not be empty.
+    """
 
     type: type
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
-    words: Sequence[Any] = ()  # values allowed beside the type, such as 'full'
-    each: bool = False  # a list whose items follow the rule
-    listable: bool = False  # one value, or a list of them
+    words: Sequence[Any] = ()
+    each: bool = False
+    listable: bool = False
+    items: int | None = None
+    limit: float | None = None
+    filled: bool = False
 
     def problem(self, value: Any) -> str | None:
         """Return what the value must be, in words, or None if it fits."""
         if any(value == word and type(value) is type(word) for word in self.words):
             return None
-        if self.each or (self.listable and isinstance(value, list)):
-            fits = isinstance(value, list) and all(self._fits(item) for item in value)
-        else:
-            fits = self._fits(value)
-        return None if fits else self.words_for()
+        if self.each and not isinstance(value, list):
+            return self.words_for()
+        values = value if self.each or (self.listable and isinstance(value, list)) else [value]
+        if not all(self._fits(item) for item in values):
+            return self.words_for()
+        if self.each and len(values) > MOST_ITEMS:
+            return f"a list of at most {MOST_ITEMS:,}"
+        if self.items is not None and len(values) != self.items:
+            return f"a list of {self.items}, {self.words_for().removeprefix('a list, ')}"
+        return next((words for item in values if (words := self._beyond(item))), None)
 
     def _fits(self, value: Any) -> bool:
         if self.type is Choice:
             return False
         if self.type is float and type(value) is int:
-            value = float(value)
+            value = float(value) if abs(value) < 2**1023 else math.inf
         if type(value) is not self.type:
             return False
         return not isinstance(value, (int, float)) or self._in_range(value)
 
     def _in_range(self, value: float) -> bool:
-        return math.isfinite(value) and (
+        return (isinstance(value, int) or math.isfinite(value)) and (
             (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.at_most is None or value <= self.at_most)
             and (self.below is None or value < self.below)
         )
 
+    def _beyond(self, value: Any) -> str | None:
+        """Return what a value must be that can only be a mistake; None for any other."""
+        limit = REACHED_BY_MISTAKE.get(self.type, math.inf) if self.limit is None else self.limit
+        if isinstance(value, str) and self.filled and not value.strip():
+            return "a text that is not empty"
+        if isinstance(value, str):
+            return f"a text of at most {limit:,} letters" if len(value) > limit else None
+        if isinstance(value, (int, float)) and abs(value) > limit:
+            side, bound = ("most", limit) if value > 0 else ("least", -limit)
+            return f"{self._noun()} of at {side} {_number(bound)}"
+        if self.above == 0 and 0 < value < TINY:
+            return f"{self._noun()} of at least {_number(TINY)}"
+        return None
+
+    def _noun(self) -> str:
+        noun = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+        return noun.get(self.type, "")
+
     def words_for(self) -> str:
         """Return the rule in words: 'a whole number of at least 1, or full'."""
-        noun = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
         bounds = [
-            f"{word} {bound:g}"
+            f"{word} {_number(bound)}"
             for word, bound in (
                 ("of at least", self.at_least),
                 ("above", self.above),
@@ -61,7 +107,7 @@ class Rule:
             )
             if bound is not None
         ]
-        typed = " ".join([noun[self.type], " and ".join(bounds)]) if self.type in noun else ""
+        typed = " ".join([self._noun(), " and ".join(bounds)])
         shown = ["null" if word is None else str(word) for word in self.words]
         parts = [part for part in [typed.strip(), *shown] if part]
         text = " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
@@ -72,8 +118,12 @@ class Choice:
     """Marks a rule whose words are all there is."""
 
 
-def _int(at_least: int = 1, *words: Any) -> Rule:
-    return Rule(int, at_least=at_least, words=words)
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _int(at_least: int = 1, *words: Any, limit: int | None = None) -> Rule:
+    return Rule(int, at_least=at_least, words=words, limit=limit)
 
 
 def _from_zero(*words: Any) -> Rule:
@@ -89,17 +139,18 @@ def _one_of(*words: Any) -> Rule:
 
 
 BOOL = Rule(bool)
-TEXT = Rule(str)
+TEXT = Rule(str, filled=True)
+OPTIONAL_TEXT = Rule(str, words=(None,), filled=True)
 NUMBER = Rule(float)
 FRACTION = Rule(float, at_least=0, below=1)
 MODE = _one_of("auto", "min", "max")
 INIT = _one_of("kaiming", "xavier", "normal", "zeros", "ones")
 
 RULES: dict[str, Rule] = {
-    "name": TEXT,
-    "seed": _int(0),
+    "name": Rule(str, filled=True, limit=200),
+    "seed": _int(0, limit=2**63 - 1),
     "stop.epochs": _int(1, None),
-    "stop.steps": _int(1, None),
+    "stop.steps": _int(1, None, limit=10**12),
     "stop.loss": Rule(float, words=(None,)),
     "penalty.l1": _from_zero(),
     "penalty.l2": _from_zero(),
@@ -111,8 +162,8 @@ RULES: dict[str, Rule] = {
     "base_lr": _positive(),
     "lr_scaling": _one_of("none", "linear", "sqrt"),
     "reference_batch": _int(1),
-    "resume": Rule(str, words=(None,)),
-    "sweep_dir": Rule(str, words=(None,)),
+    "resume": OPTIONAL_TEXT,
+    "sweep_dir": OPTIONAL_TEXT,
     "trust": Rule(str, each=True),
     # data
     "data.batch_size": _int(1, "full"),
@@ -120,24 +171,24 @@ RULES: dict[str, Rule] = {
     "data.drop_last": BOOL,
     "data.val_fraction": FRACTION,
     "data.test_fraction": FRACTION,
-    "data.split_seed": _int(0),
+    "data.split_seed": _int(0, limit=2**32 - 1),
     "data.scale": _one_of("standardize", "together", "minmax", "none"),
     "data.scale_target": _one_of("standardize", "none"),
     "data.limit": _positive(None),
     "data.window": _int(1, "auto"),
     "data.augment.shift": _from_zero(),
     "data.augment.rotate": Rule(float, at_least=0, at_most=180),
-    "data.path": Rule(str, words=(None,)),
+    "data.path": OPTIONAL_TEXT,
     "data.target": TEXT,
     "data.features": Rule(str, each=True, words=(None,)),
     "data.task": _one_of("auto", "regression", "classification"),
-    "data.source.rows": _int(2),
+    "data.source.rows": _int(2, limit=10**11),
     "data.source.slope": NUMBER,
     "data.source.intercept": NUMBER,
     "data.source.noise": _from_zero(),
     "data.source.start": NUMBER,
     "data.source.end": NUMBER,
-    "data.source.seed": _int(0),
+    "data.source.seed": _int(0, limit=2**32 - 1),
     "data.source.name": TEXT,
     # landscape
     "landscape.name": TEXT,
@@ -147,7 +198,7 @@ RULES: dict[str, Rule] = {
     "model.start": Rule(float, each=True),
     "model.bias": BOOL,
     "model.init": INIT,
-    "model.hidden": Rule(int, at_least=1, each=True),
+    "model.hidden": Rule(int, at_least=1, each=True, limit=10**8),
     "model.activation": _one_of("relu", "gelu", "silu", "tanh", "sigmoid", "elu", "leaky_relu"),
     "model.dropout": FRACTION,
     # optimizer
@@ -161,19 +212,19 @@ RULES: dict[str, Rule] = {
     "optimizer.eps": _from_zero(),
     "optimizer.alpha": FRACTION,
     "optimizer.centered": BOOL,
-    "optimizer.betas": Rule(float, at_least=0, below=1, each=True),
+    "optimizer.betas": Rule(float, at_least=0, below=1, each=True, items=2),
     # scheduler
     "scheduler.interval": _one_of("step", "epoch"),
     "scheduler.monitor": TEXT,
     "scheduler.mode": MODE,
     "scheduler.factor": Rule(float, above=0, at_most=1),
-    "scheduler.total_iters": _int(0),
-    "scheduler.step_size": _int(1),
-    "scheduler.gamma": _positive(),
+    "scheduler.total_iters": _int(0, limit=10**12),
+    "scheduler.step_size": _int(1, limit=10**12),
+    "scheduler.gamma": Rule(float, above=0, limit=1000),
     "scheduler.decay": _from_zero(),
-    "scheduler.T_max": _int(1, "auto"),
+    "scheduler.T_max": _int(1, "auto", limit=10**12),
     "scheduler.eta_min": _from_zero(),
-    "scheduler.total": _int(1, "auto"),
+    "scheduler.total": _int(1, "auto", limit=10**12),
     "scheduler.warmup": Rule(float, at_least=0, at_most=1),
     "scheduler.final": _from_zero(),
     "scheduler.patience": _int(0),
@@ -210,8 +261,8 @@ RULES: dict[str, Rule] = {
     "callbacks.early_stopping.min_delta": _from_zero(),
     "callbacks.early_stopping.check_finite": BOOL,
     # logger, trainer, paths
-    "logger.csv.name": TEXT,
-    "logger.csv.version": TEXT,
+    "logger.csv.name": Rule(str),
+    "logger.csv.version": Rule(str),
     "trainer.accelerator": TEXT,
     "trainer.devices": Rule(int, at_least=-1, words=("auto",), listable=True),
     "trainer.strategy": TEXT,
@@ -223,23 +274,23 @@ RULES: dict[str, Rule] = {
     "trainer.limit_val_batches": _from_zero(),
     "trainer.deterministic": Rule(bool, words=("warn",)),
     "trainer.detect_anomaly": BOOL,
-    "trainer.profiler": Rule(str, words=(None,)),
+    "trainer.profiler": OPTIONAL_TEXT,
     "paths.outputs": TEXT,
     "paths.run": TEXT,
     "paths.sweep": TEXT,
     "report": BOOL,
     # eval.yaml and report.yaml
-    "run": Rule(str, words=(None,), listable=True),
+    "run": Rule(str, words=(None,), filled=True, listable=True),
     "checkpoint": _one_of("best", "last"),
-    "predict": Rule(str, words=(None,)),
+    "predict": OPTIONAL_TEXT,
     "overwrite": BOOL,
     "accelerator": TEXT,
     # report.yaml
-    "multirun": Rule(str, words=(None,)),
+    "multirun": OPTIONAL_TEXT,
     "x": _one_of("step", "epoch", "samples", "seconds"),
-    "measure": Rule(str, words=(None,)),
+    "measure": OPTIONAL_TEXT,
     "target": Rule(float, words=(None,)),
-    "output": Rule(str, words=(None,)),
+    "output": OPTIONAL_TEXT,
 }
 
 # Options of `hydra.launcher`, which is not part of a job's config.
@@ -248,6 +299,9 @@ LAUNCHER = {
     "stack": _int(1, "auto"),
     "on_failure": _one_of("continue", "stop"),
 }
+
+# Options that are typed under another name.
+NAMES = {"multirun": "sweep"}
 
 # Options whose names are a recipe's own: an lr for each value that it sweeps.
 FAMILIES = {"tuned": _positive()}

@@ -165,7 +165,7 @@ CHOICES = {
 
 # Values that an option has under another name.
 VALUES = {
-    ("seed", "null"): "every run has a seed, which is kept with it; give any whole number from 0",
+    ("seed", "null"): "every run has a seed, which is kept with it.",
     ("trainer.precision", "32"): "did you mean '32-true'?",
     ("trainer.precision", "64"): "did you mean '64-true'?",
     ("trainer.precision", "16"): "did you mean '16-mixed'?",

@@ -6,6 +6,7 @@ import numpy as np
 
 from descent.data.arrays import Arrays, Task, numeric
 from descent.landscapes import landscape_named
+from descent.machine import refuse_too_large
 
 
 def landscape(name: str, rows: int = 1000, noise: float | int = 0.0, seed: int = 0) -> Arrays:
@@ -25,6 +26,11 @@ def landscape(name: str, rows: int = 1000, noise: float | int = 0.0, seed: int =
         UserError: no such landscape.
     """
     ground = landscape_named(name)
+    # the noise, a temporary and the tensors made of it
+    bytes_per_row = 8 * (3 * ground.dimension + 1)
+    refuse_too_large(
+        rows * bytes_per_row, f"data.source.rows={rows:,}", "give a smaller number of rows"
+    )
     z = np.zeros((rows, ground.dimension))
     if noise and rows > 1:
         z = np.random.default_rng(seed).standard_normal(z.shape)

@@ -6,6 +6,10 @@ import numpy as np
 
 from descent.data.arrays import Arrays, Task, numeric
 from descent.errors import UserError
+from descent.machine import refuse_too_large
+
+# x and y, what they are drawn and computed in, and the tensors made of them.
+BYTES_PER_ROW = 32
 
 
 def line(
@@ -38,6 +42,9 @@ def line(
         raise UserError(
             f"data.source.start and data.source.end are both {start:g}; a line needs two ends."
         )
+    refuse_too_large(
+        rows * BYTES_PER_ROW, f"data.source.rows={rows:,}", "give a smaller number of rows"
+    )
     x = np.linspace(start, end, rows, dtype=np.float32)
     mean, std = x.mean(dtype=np.float64), x.std(ddof=1, dtype=np.float64)
     y = (x - mean) * (slope / std) + intercept

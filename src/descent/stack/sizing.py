@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import nn
 from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES
 from descent.errors import UserError
+from descent.machine import free_memory
 from descent.stack.history import Paths
 
 # Measured on two cores with 1 MiB of L2 each: MLP runs of 0.5 MiB are fastest eight to sixteen at
@@ -83,9 +82,4 @@ def memory(device: torch.device) -> float:
     """Return the bytes of memory that are free, or all there are where that is not known."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        with Path("/proc/meminfo").open(encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return float(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return free_memory()

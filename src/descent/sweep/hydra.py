@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from descent.cli import EXIT_INTERRUPTED, from_here, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
 from descent.errors import UserError
+from descent.machine import check_workers
 from descent.rules import LAUNCHER
 from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
@@ -52,6 +53,7 @@ def launch_jobs(
                 raise UserError(
                     f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
                 )
+        check_workers(count)
         if engine == "loky" and count != 1 and len(jobs) >= MANY:
             forking.begin(ONE_THREAD)
         try:

@@ -14,6 +14,7 @@ from descent.config import check_values, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
+from descent.machine import check_counts
 from descent.metrics import check_metrics
 from descent.runs import CONFIG, Run, config_text
 from descent.stack.eligible import shape, why_alone
@@ -77,8 +78,8 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         if config.get("resume") is not None:
             raise UserError("resume= continues one run and cannot be part of a multirun.")
         check_values(config)
+        check_counts(config)
         settle_paths(config)
-        _check_targets(config)
         check_metrics(config, prepared(config["data"]).describe())
     except UserError as error:
         raise of_job(job, error) from error
@@ -92,16 +93,6 @@ def of_job(job: Composed | Planned, error: UserError) -> UserError:
     """Return a job's mistake as one of the multirun."""
     typed = " ".join(o for o in job.overrides if o != REPEATS)
     return UserError(f"Job {job.number} ({typed}): {error}")
-
-
-def _check_targets(config: Mapping[str, Any]) -> None:
-    for group in ("callbacks", "logger"):
-        for name, node in (config[group] or {}).items():
-            if node and "_target_" not in node:
-                raise UserError(
-                    f"{group}.{name} has no _target_, so it says of nothing how to be built; "
-                    f"add +{group}.{name}._target_=..., or leave it out."
-                )
 
 
 def prepared(data: Mapping[str, Any]) -> Prepared:
