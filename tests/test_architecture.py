@@ -77,8 +77,8 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
-    "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.config", "descent.rules",
-    "descent.errors",
+    "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine",
+    "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
     "descent.runs",
     "descent.comparison", "descent.evaluation", "descent.summary", "descent.recording.eventfile",

@@ -112,7 +112,7 @@ def check_values(config: Mapping[str, Any]) -> None:
 def _unfit(key: str, value: Any, problem: str) -> str:
     hint = "."
     if (key, _shown(value)) in VALUES:
-        hint = f"; {VALUES[key, _shown(value)]}"
+        hint = VALUES[key, _shown(value)]
     elif isinstance(value, str) and key in RULES:
         words = [word for word in RULES[key].words if isinstance(word, str)]
         near = [word for word in words if value and word.startswith(value.lower())]

@@ -163,29 +163,29 @@ CHOICES = {
     ("sweep", "grid"): "-m optimizer.lr=0.01,0.1, or sweep=lr",
 }
 
-# Values that an option has under another name.
+# Values that an option has under another name; the end of its sentence.
 VALUES = {
-    ("seed", "null"): "every run has a seed, which is kept with it.",
-    ("trainer.precision", "32"): "did you mean '32-true'?",
-    ("trainer.precision", "64"): "did you mean '64-true'?",
-    ("trainer.precision", "16"): "did you mean '16-mixed'?",
-    ("trainer.precision", "bf16"): "did you mean 'bf16-mixed'?",
-    ("trainer.precision", "float64"): "did you mean '64-true'?",
-    ("trainer.precision", "float32"): "did you mean '32-true'?",
-    ("trainer.precision", "double"): "did you mean '64-true'?",
-    ("data.batch_size", "-1"): "did you mean 'full'?",
-    ("data.batch_size", "null"): "did you mean 'full'?",
-    ("data.scale", "true"): "did you mean 'standardize'?",
-    ("data.scale", "false"): "did you mean 'none'?",
-    ("data.scale", "null"): "did you mean 'none'?",
-    ("trainer.threads", "null"): "did you mean 'auto'?",
+    ("seed", "null"): ". Every run has a seed, which is kept with it.",
+    ("trainer.precision", "32"): "; did you mean '32-true'?",
+    ("trainer.precision", "64"): "; did you mean '64-true'?",
+    ("trainer.precision", "16"): "; did you mean '16-mixed'?",
+    ("trainer.precision", "bf16"): "; did you mean 'bf16-mixed'?",
+    ("trainer.precision", "float64"): "; did you mean '64-true'?",
+    ("trainer.precision", "float32"): "; did you mean '32-true'?",
+    ("trainer.precision", "double"): "; did you mean '64-true'?",
+    ("data.batch_size", "-1"): "; did you mean 'full'?",
+    ("data.batch_size", "null"): "; did you mean 'full'?",
+    ("data.scale", "true"): "; did you mean 'standardize'?",
+    ("data.scale", "false"): "; did you mean 'none'?",
+    ("data.scale", "null"): "; did you mean 'none'?",
+    ("trainer.threads", "null"): "; did you mean 'auto'?",
 }
 
 
 def replacement(key: str) -> str | None:
     """Return what answers an option that does not exist, as the end of its sentence."""
     if key in ALIASES:
-        return f"did you mean '{ALIASES[key]}'?"
+        return f"; did you mean '{ALIASES[key]}'?"
     if key.startswith("trainer.") and (words := TRAINER.get(key.removeprefix("trainer."))):
         return f"{words}."
     while key:
