@@ -1,5 +1,10 @@
 """Show a sweep's chosen runs in TensorBoard: `python src/dashboard.py --help`."""
 
+from descent.signals import listen
+
+if __name__ == "__main__":  # before what takes seconds to import
+    listen()
+
 import hydra
 from omegaconf import DictConfig
 

@@ -1,5 +1,10 @@
 """Repeat a run's test metrics, or predict for new rows: `python src/eval.py --help`."""
 
+from descent.signals import listen
+
+if __name__ == "__main__":  # before what takes seconds to import
+    listen()
+
 import hydra
 from omegaconf import DictConfig
 

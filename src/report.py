@@ -1,5 +1,10 @@
 """Draw finished runs as pictures and one page: `python src/report.py --help`."""
 
+from descent.signals import listen
+
+if __name__ == "__main__":  # before what takes seconds to import
+    listen()
+
 import hydra
 from omegaconf import DictConfig
 

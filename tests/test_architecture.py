@@ -19,7 +19,8 @@ MOST_LINES = 550
 # Rooms from the ground up: a file imports only from floors below its own, and within its floor
 # only what SAME_FLOOR names.
 FLOORS = [
-    ["errors", "vocabulary", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["errors", "signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["vocabulary"],
     ["landscapes", "metrics", "machine"],
     ["rules", "models", "recording"],
     ["config", "typed"],
@@ -85,6 +86,7 @@ BEFORE_TORCH = [
     "descent.dashboard", "descent.study.options",
     "descent.recording.axes", "descent.recording.events",
     "descent.recording.bounded", "descent.recording.schema",
+    "descent.signals", "descent.recording.atomic", "descent.recording.claims",
     *(f"descent.dashboard.{n}" for n in ("finding", "rows", "choosing", "hparams", "logdir")),
     *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
@@ -164,6 +166,51 @@ def test_what_answers_before_torch_does_not_import_it() -> None:
             assert not ours or within(module, BEFORE_TORCH) or module == "descent.shapes", (
                 f"{name} imports {module}, which may import torch"
             )
+
+
+# ---- writing
+
+# What makes, changes or removes files, and where it may occur.
+WRITERS = (
+    "descent.recording.atomic",
+    "descent.recording.claims",
+)
+CHANGES = {
+    *("write_text", "write_bytes", "rmtree", "unlink", "rmdir", "mkdir", "makedirs", "mkfifo"),
+    *("rename", "symlink", "symlink_to", "hardlink_to", "touch", "tofile", "truncate"),
+    *("ftruncate", "copyfile", "copytree", "chmod", "savetxt", "removedirs", "FileHandler"),
+    *("RotatingFileHandler", "NamedTemporaryFile", "TemporaryDirectory"),
+}
+# Libraries that write: only into a file that `replacing` gave, which is called `file`.
+GIVEN_A_FILE = {"savez", "savez_compressed", "savefig", "write_csv", "write_parquet", "write_ipc"}
+GIVEN_A_FILE_TOO = {"torch.save", "np.save", "json.dump", "pickle.dump", "OmegaConf.save"}
+
+
+def writes(call: ast.Call) -> str | None:
+    """Return the name of what a call writes with, unless it writes into a file it was given."""
+    function = call.func
+    name = getattr(function, "attr", None) or getattr(function, "id", "")
+    if name in CHANGES:
+        return str(name)
+    if name == "open" or (name == "fdopen" and len(call.args) > 1):
+        texts = [a for a in ast.walk(call) if isinstance(a, ast.Constant)]
+        modes = [a.value for a in texts if isinstance(a.value, str) and len(a.value) <= 3]
+        return f"{name}({modes[0]})" if any(set(mode) & set("wax+") for mode in modes) else None
+    if name == "replace" and isinstance(function, ast.Attribute):  # of a path; a text's takes two
+        return "replace" if len(call.args) == 1 and not call.keywords else None
+    if (name in GIVEN_A_FILE or ast.unparse(function) in GIVEN_A_FILE_TOO) and call.args:
+        given = {getattr(argument, "id", None) for argument in call.args}
+        return None if given & {"file", "text"} else str(name)
+    return None
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_are_written_and_removed_in_one_place(path: Path) -> None:
+    if within(name_of(path), list(WRITERS)):
+        return
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    found = {(call.lineno, writes(call)) for call in calls if writes(call)}
+    assert found == set(), f"{name_of(path)} writes without recording.atomic"
 
 
 # ---- the tree

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import re
 import signal
@@ -352,9 +353,11 @@ def test_what_is_no_run_directory_is_not_continued(name, tmp_path, train_run):
 
 
 def test_a_directory_is_trained_in_by_one_process_at_a_time(tmp_path):
-    taken = pytest.raises(UserError, match="is being trained in by another process")
-    with Run(tmp_path).lock(), taken, Run(tmp_path).lock():
-        pass
+    with (tmp_path / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        taken = pytest.raises(UserError, match="is being trained in by another process")
+        with taken, Run(tmp_path).lock():
+            pass
     with Run(tmp_path).lock():
         pass
 

@@ -26,16 +26,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import check, flatten
-from descent.errors import UserError, did_you_mean
+from descent.errors import UserError, WriteError, did_you_mean, first_line, out_of_memory
 from descent.machine import check_counts
 from descent.metrics import default_metric, direction
+from descent.recording.atomic import FATAL, foreign, write_error
 from descent.recording.bounded import REFERENCE
-from descent.runs import Run, discard
+from descent.recording.claims import claim, hold, let_all_go, undo
+from descent.runs import NOTHING, SWEEP, Run, discard
+from descent.signals import Interrupted, answering
 from descent.typed import understood
 from descent.vocabulary import replacement
 
 EXIT_FAILED = 1  # a multirun in which a job failed
-EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 # Python looks through all objects for cycles before it ends: over a second once torch is imported
 atexit.register(gc.freeze)
@@ -77,21 +79,41 @@ def enter(main: Callable[[], Any]) -> None:
 def one_sentence() -> Iterator[None]:
     """Turn a user's mistake into one sentence on stderr and exit code 2.
 
-    Anything else passes through with its traceback.
+    So too what the disk or the memory does not allow; a signal ends with the code that shells
+    expect. Anything else passes through with its traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     try:
-        yield
+        with answering(words=_last_words):
+            yield
     except UserError as error:
         _fail(str(error))
+    except Interrupted as error:
+        _tidy()
+        print(f"{error}.", file=sys.stderr)
+        raise SystemExit(error.code) from None
     except (HydraException, OmegaConfBaseException) as error:
         sentence = sentence_for(error)
         if sentence is None:
             raise
         _fail(sentence)
+    except OSError as error:
+        if error.errno not in FATAL:
+            raise
+        _fail(str(write_error(Path(error.filename or "A file"), error)))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        _fail(f"There is not enough memory: {first_line(error)}; try a smaller model or batch.")
 
 
-def _fail(sentence: str) -> None:
+def _last_words(signal_name: str) -> str:
+    _tidy()
+    return f"stopped by {signal_name}."
+
+
+def _tidy() -> None:
+    """Remove the directories that were made for what has not begun, and let go of the others."""
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         resumes = any(typed.startswith("resume=") for typed in hydra.overrides.task)
@@ -99,6 +121,11 @@ def _fail(sentence: str) -> None:
             discard(Path(hydra.runtime.output_dir))
         if hydra.mode == RunMode.MULTIRUN:
             discard(Path(hydra.sweep.dir))
+    let_all_go()
+
+
+def _fail(sentence: str) -> None:
+    _tidy()
     print(f"error: {sentence}", file=sys.stderr)
     raise SystemExit(2) from None
 
@@ -194,6 +221,7 @@ class FrontDoor(Callback):
         with one_sentence():
             if config.get("resume") is not None:
                 Run(config.resume).config()  # before Hydra makes or touches the directory
+                hold(Path(config.resume))
                 return
             check(_job_config(config))
             _check_directory(config.hydra.run.dir)
@@ -203,9 +231,13 @@ class FrontDoor(Callback):
                 _claim(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check what the sweeper is told, before it begins."""
+        """Check what the sweeper is told; claim the directory, in which Hydra writes at once."""
         with one_sentence():
             check_direction(config)
+            sweep = Path(str(config.hydra.sweep.dir))
+            claim(sweep)
+            if (sweep / SWEEP).is_symlink() or (sweep / SWEEP).is_dir():
+                raise UserError(f"{sweep / SWEEP} is no file of Hydra's; move it away.")
 
 
 def check_direction(config: DictConfig) -> None:
@@ -249,16 +281,14 @@ def _check_directory(name: str) -> None:
 
 
 def _claim(directory: Path) -> None:
-    if directory.is_dir() and not any(directory.iterdir()):
-        return
     try:
-        directory.mkdir(parents=True)
-    except FileExistsError:
+        claim(directory)
+        others = foreign(directory, NOTHING)
+    except WriteError as error:
+        raise UserError(f"{str(error).rstrip('.')}; set paths.outputs.") from None
+    if others:
+        undo(directory)
         raise UserError(
             f"{directory} exists already; give another hydra.run.dir, or resume={directory} to "
             "continue the run in it."
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"{directory} cannot be made: {error.strerror}; set paths.outputs."
-        ) from None
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from descent.errors import UserError
+from descent.recording.atomic import write
 from descent.runs import Run
 
 RESULTS = "results.csv"
@@ -31,10 +32,8 @@ def read_jobs(sweep: Path) -> list[dict[str, Any]]:
 
 
 def write_jobs(sweep: Path, jobs: Sequence[Mapping[str, Any]]) -> None:
-    """Write the list of jobs, beside its name and then moved there."""
-    part = sweep / f"{JOBS}.part"
-    part.write_text(json.dumps(list(jobs), indent=1) + "\n", encoding="utf-8")
-    part.replace(sweep / JOBS)
+    """Write the list of jobs."""
+    write(sweep / JOBS, json.dumps(list(jobs), indent=1) + "\n")
 
 
 def job_directories(sweep: Path) -> list[Path]:
@@ -87,12 +86,10 @@ def _figures(result: Mapping[str, Any], sweep: Path, job: Mapping[str, Any]) -> 
 
 
 def write_comparison(sweep: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write results.csv, beside its name and then moved there."""
+    """Write results.csv."""
     import polars as pl
 
     path = sweep / RESULTS
-    part = path.with_suffix(".part")
     frame = pl.DataFrame([dict(row) for row in rows], infer_schema_length=None, strict=False)
-    frame.write_csv(part)
-    part.replace(path)
+    write(path, frame.write_csv())
     return path

@@ -38,6 +38,11 @@ class Reason(Enum):
         "checks, up to step {step} (epoch {epoch}, lr {lr:g}); try a smaller lr",
     )
     SIGNAL = (Status.INTERRUPTED, "stopped by {signal} at step {step}")
+    DISK = (Status.FAILED, "{error}")
+    MEMORY = (Status.FAILED, "there was not enough memory: {error}")
+    EXIT = (Status.FAILED, "code that it was given ended it: {error}")
+    TIME = (Status.FAILED, "took longer than hydra.launcher.job_seconds={seconds:g}")
+    DEATH = (Status.FAILED, "its worker process died (killed, or out of memory?)")
     EXCEPTION = (Status.FAILED, "{error}")
 
     @property

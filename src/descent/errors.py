@@ -14,6 +14,38 @@ class UserError(Exception):
     """
 
 
+class WriteError(UserError):
+    """A file or directory that cannot be written.
+
+    Args:
+        sentence: which, why, and what to do.
+        code: the errno.
+    """
+
+    def __init__(self, sentence: str, code: int = 0) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, int]]:
+        """Come through from a worker."""
+        return type(self), (str(self), self.code)
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's first line, or its name, without the full stop."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory is short.
+
+    PyTorch has a class for accelerators; of the CPU's allocator it raises a RuntimeError.
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    allocator = type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or allocator
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the known word nearest to `given`, or an empty string."""
     known = list(known)

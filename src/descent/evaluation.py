@@ -15,6 +15,7 @@ from descent.data.arrays import Arrays, Task
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.table import encode, encode_targets, read_table
 from descent.errors import UserError
+from descent.recording.atomic import replacing
 from descent.runs import BEST, LAST, Run
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _outputs(learner: Learner, x: Tensor) -> Tensor:
 
 
 def _write(evaluation: Evaluation, outputs: Tensor) -> None:
-    """Write the table with the predictions beside it: beside the final name, then moved there."""
+    """Write the table with the predictions beside it."""
     import polars as pl
 
     description, table, path = evaluation.description, evaluation.table, evaluation.predict
@@ -235,14 +236,13 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
         columns = {name: np.array(description.classes)[chosen]}
         columns |= {f"probability_{c}": shares[:, i] for i, c in enumerate(description.classes)}
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
-    part = path.with_name(path.name + ".part")
-    if path.suffix == ".csv":
-        out.write_csv(part)
-    elif path.suffix == ".parquet":
-        out.write_parquet(part)
-    else:
-        out.write_ipc(part)
-    part.replace(path)
+    with replacing(path) as file:
+        if path.suffix == ".csv":
+            out.write_csv(file)
+        elif path.suffix == ".parquet":
+            out.write_parquet(file)
+        else:
+            out.write_ipc(file)
     log.info("%s: %s rows with %s", path, f"{out.height:,}", ", ".join(columns))
 
 

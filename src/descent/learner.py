@@ -340,6 +340,7 @@ class Learner(L.LightningModule):
         training = self.averaging.training_weights()
         if training is not None:
             checkpoint[STATE]["training_weights"] = training
+        checkpoint["epoch"] = self.epochs_done  # Lightning's counts late at an epoch's end
         tell_whole_epochs(checkpoint["loops"], self.epochs_done)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

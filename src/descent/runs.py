@@ -7,12 +7,13 @@
     checkpoints/        best.ckpt and last.ckpt: tensors and primitives
     events.out.tfevents.*  curves.png  train.log
 
-Whole files are written beside their name and moved there, so a crash leaves the old or the new.
+How files are written is in `recording.atomic`, and whose a directory is in `recording.claims`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +26,34 @@ from omegaconf import OmegaConf
 
 from descent.data.prepare import Description
 from descent.errors import UserError
+from descent.recording.atomic import Known, appending, clear, write
 from descent.recording.bounded import DamageError, read_checkpoint, read_json, read_yaml
+from descent.recording.claims import LOCK, claimed, hold, let_go, undo
 from descent.recording.schema import NEEDED, check_config, check_result
 
-CONFIG, DATA, RESULT, LOG, LOCK = "config.yaml", "data.json", "result.json", "train.log", ".lock"
+CONFIG, DATA, RESULT, LOG = "config.yaml", "data.json", "result.json", "train.log"
 SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
 BEST, LAST = "best", "last"
+
+PICTURES = ("curves", "diagnostics", "weights", "plane", "profile", "surface", "landscape")
+# What is in a directory in which nothing has begun.
+NOTHING: Known = {LOG: None, LOCK: None}
+NOTHING_SWEPT: Known = {LOCK: None, SWEEP: None}
+# All that a run leaves: a directory with anything else in it is never cleared.
+CHECKPOINTS: Known = {"best.ckpt": None, "last.ckpt": None, "best.part": None, "last.part": None}
+FILES: Known = {
+    **NOTHING,
+    **dict.fromkeys((CONFIG, DATA, RESULT, "epochs.csv", "steps.csv", "path.npz", "curves.png")),
+    "events.out.tfevents.*": None,
+    "checkpoints": {**CHECKPOINTS, "*step=*.ckpt": None},  # and of Lightning's own callback
+    **{f"{name}.part": None for name in (CONFIG, DATA, RESULT, "path.npz", "curves")},
+    "report": dict.fromkeys(
+        ("index.html", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")))
+    ),
+    # Lightning's CSV logger
+    "csv": {"metrics.csv": None, "hparams.yaml": None},
+    "lightning_logs": {"version_*": {"metrics.csv": None, "hparams.yaml": None}},
+}
 
 
 class Run:
@@ -47,48 +70,34 @@ class Run:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved config."""
-        self._replace(CONFIG, config_text(config))
+        write(self.path / CONFIG, config_text(config))
 
     def write_data(self, description: Mapping[str, Any]) -> None:
         """Write what is needed to encode new rows as the training rows were."""
-        self._replace(DATA, data_text(description))
+        write(self.path / DATA, data_text(description))
 
     def write_texts(self, config: str, data: str) -> None:
         """Write both as `config_text` and `data_text` gave them, for many runs at a time."""
-        self._replace(CONFIG, config)
-        self._replace(DATA, data)
+        write(self.path / CONFIG, config)
+        write(self.path / DATA, data)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result; numbers that are not finite become the texts nan, inf, -inf."""
-        self._replace(RESULT, json.dumps(_speakable(result), indent=2, allow_nan=False) + "\n")
-
-    def _replace(self, name: str, text: str) -> None:
-        part = self.path / f"{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path / name)
+        text = json.dumps(_speakable(result), indent=2, allow_nan=False) + "\n"
+        write(self.path / RESULT, text)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory: two processes must not train in it at once.
+        """Hold the directory, and let go of it: two processes must not train in it at once.
 
         Raises:
             UserError: another process holds it.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / LOCK, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise UserError(
-                f"{self.path} is being trained in by another process; wait for it to end."
-            ) from None
+        hold(self.path)
         try:
             yield
         finally:
-            lock.release()
-            with suppress(OSError):
-                (self.path / LOCK).unlink()
+            let_go(self.path)
 
     # ---- reading: checked, bounded, plain values
 
@@ -196,12 +205,22 @@ def data_text(description: Mapping[str, Any]) -> str:
 
 
 def discard(path: Path) -> None:
-    """Remove a directory in which nothing has begun: empty, or with only a log in it."""
-    with suppress(OSError):
-        if all(p.name in (LOG, LOCK, SWEEP) for p in path.iterdir()):
-            for leftover in (path / LOG, path / LOCK, path / SWEEP):
-                leftover.unlink(missing_ok=True)
-            path.rmdir()
+    """Remove a directory that this process claimed, if nothing has begun in it."""
+    if claimed(path):
+        with suppress(OSError, UserError):
+            table = NOTHING_SWEPT if (path / SWEEP).exists() else NOTHING
+            clear(path, table, keep=True)
+        undo(path)
+
+
+class LogFile(logging.FileHandler):
+    """`train.log`: lines that a full disk does not take are lost, for the console has them."""
+
+    def _open(self) -> Any:
+        return appending(Path(self.baseFilename))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
+        """Print no traceback."""
 
 
 def _speakable(value: Any) -> Any:

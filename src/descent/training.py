@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from descent.assembly import assemble
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
-from descent.cli import EXIT_INTERRUPTED
+from descent.cli import EXIT_FAILED
 from descent.data.module import DataModule
 from descent.endings import Ending, Reason, RunEnded, Status
+from descent.errors import UserError, WriteError, first_line, out_of_memory
 from descent.job import Job
 from descent.learner import Learner
 from descent.outcome import (
@@ -33,9 +32,12 @@ from descent.outcome import (
     line_of,
     optimized,
 )
+from descent.recording import claims
+from descent.recording.atomic import together
 from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
-from descent.runs import LAST
+from descent.runs import LAST, RESULT
+from descent.signals import answering, received, unwind
 
 log = logging.getLogger(__name__)
 
@@ -49,34 +51,87 @@ def train(job: Job) -> float | None:
     Raises:
         UserError: the config asks for something that cannot be built, or the run to continue is
             damaged or being trained in elsewhere.
-        SystemExit: 130 after a signal; the run can be continued.
+        SystemExit: 130 or 143 after a signal; the run can be continued.
     """
     learner, data, trainer = assemble(job)
     start = _start(job)
     with job.run.lock() if trainer.is_global_zero else nullcontext():
-        result = _begin(job, trainer)
-        try:
-            ending = _fit(trainer, learner, data, start)
-            if ending.status is Status.OK:
-                _test(trainer, learner, data, job.config)
-        except BaseException as error:
-            ending = _broken(error, learner)
-            job.run.write_result(after(result, ending, _figures(learner, trainer)))
-            if ending.status is Status.INTERRUPTED:  # at once, by a second Ctrl-C
-                raise _interrupted(job) from None
-            raise
-        result = after(result, ending, _figures(learner, trainer))
+        if not job.resumed and trainer.is_global_zero:
+            _check_new(job)
+        begun = before(job.config, job.overrides, str(trainer.strategy.root_device))
+
+        def ended(ending: Ending) -> dict[str, Any]:
+            return after(begun, ending, _figures(learner, trainer))
+
+        def last_words(name: str) -> str:
+            with suppress(UserError):
+                job.run.write_result(ended(_stopped(name, learner)))
+            return f"stopped by {name}.\n{_go_on(job)}"
+
+        with answering(unwind, last_words):
+            try:
+                _begin(job, trainer, begun)
+                ending = _fit(trainer, learner, data, start)
+                if ending.status is Status.OK:
+                    _test(trainer, learner, data, job.config)
+                result = ended(ending)
+                _write_end(job, trainer, result)
+            except BaseException as error:
+                told = _broken(job, error, learner, ended)
+                if told is error:
+                    raise
+                raise told from None
+            stopped = _exit()
         if trainer.is_global_zero:
-            _finish(job, trainer, result)
+            with answering(unwind, "stopped by {}; the run had ended before.".format):
+                _finish(job, trainer, result)
     if ending.status is Status.INTERRUPTED:
-        raise _interrupted(job)
+        log.info("%s", _go_on(job))
+        raise stopped
     return optimized(result, job.config["optimized_metric"])
 
 
-def _interrupted(job: Job) -> SystemExit:
-    """Say how to go on, and return what ends the process as shells expect after Ctrl-C."""
-    log.info("Continue with: python src/train.py resume=%s", job.run.path)
-    return SystemExit(EXIT_INTERRUPTED)
+def _exit() -> SystemExit:
+    """Return what ends the process as shells expect after a signal that came."""
+    signalled = received()
+    return SystemExit(EXIT_FAILED if signalled is None else signalled.code)
+
+
+def _go_on(job: Job) -> str:
+    return f"Continue with: python src/train.py resume={job.run.path}"
+
+
+def _stopped(name: str, learner: Learner) -> Ending:
+    return Ending(Reason.SIGNAL, {"signal": name, "step": learner.global_step})
+
+
+def _broken(
+    job: Job, error: BaseException, learner: Learner, ended: Callable[[Ending], dict[str, Any]]
+) -> BaseException:
+    """Say in the result what ended a run; return what its command ends with."""
+    signalled, told = received(), error
+    if signalled is not None:  # Lightning makes a SystemExit of it
+        ending, told = _stopped(signalled.name, learner), _exit()
+    elif isinstance(error, WriteError):
+        ending = Ending(Reason.DISK, {"error": str(error).rstrip(".")})
+    elif out_of_memory(error):
+        ending = Ending(Reason.MEMORY, {"error": first_line(error)})
+    elif isinstance(error, Exception):
+        ending = Ending(Reason.EXCEPTION, {"error": f"{type(error).__name__}: {error}"})
+    else:
+        cause = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
+        ending = Ending(Reason.EXIT, {"error": f"{type(cause).__name__}({cause})"})
+    claims.give_room(job.run.path)  # which the result takes on a full disk
+    with suppress(WriteError):
+        if job.run.path.is_dir():
+            job.run.write_result(ended(ending))
+    if signalled is not None:
+        log.info("%s", _go_on(job))
+    elif isinstance(error, WriteError):
+        told = WriteError(f"{ending.sentence}. {_go_on(job)}", error.code)
+    elif ending.reason is not Reason.EXCEPTION:
+        told = UserError(f"{job.run.path}: {ending.sentence}.")
+    return told
 
 
 def _start(job: Job) -> Path | None:
@@ -88,26 +143,35 @@ def _start(job: Job) -> Path | None:
     return path
 
 
-def _begin(job: Job, trainer: L.Trainer) -> dict[str, Any]:
-    """Write what is known before training, and return the result so far."""
-    result = before(job.config, job.overrides, str(trainer.strategy.root_device))
+def _check_new(job: Job) -> None:
+    """Refuse a directory that another command had while this one waited for its turn."""
+    if (job.run.path / RESULT).exists():
+        raise UserError(
+            f"{job.run.path} holds a run already; give another directory, or "
+            f"resume={job.run.path} to continue it."
+        )
+
+
+def _begin(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
+    """Write what is known before training."""
     if trainer.is_global_zero:
-        job.run.write_config(job.config)
-        job.run.write_data(job.prepared.describe())
-        job.run.write_result(result)
+        with together():
+            job.run.write_config(job.config)
+            job.run.write_data(job.prepared.describe())
+            job.run.write_result(result)
     for logger in trainer.loggers:
         logger.log_hyperparams(hyperparameters(job.config))
-    return result
 
 
 def _fit(trainer: L.Trainer, learner: Learner, data: DataModule, start: Path | None) -> Ending:
-    with _signals(learner):
+    def ask(number: int) -> None:
+        learner.stop_signal = signal.Signals(number).name
+
+    with answering(ask):  # between two steps
         try:
             trainer.fit(learner, datamodule=data, ckpt_path=start, weights_only=True)
         except RunEnded as ended:
             return ended.ending
-        except SIGTERMException:
-            return Ending(Reason.SIGNAL, {"signal": "SIGTERM", "step": learner.global_step})
     return learner.ending or _natural_ending(trainer, learner)
 
 
@@ -121,34 +185,6 @@ def _natural_ending(trainer: L.Trainer, learner: Learner) -> Ending:
     if trainer.current_epoch == trainer.max_epochs:
         return Ending(Reason.EPOCHS, {"epochs": trainer.max_epochs})
     return Ending(Reason.STOPPED, {"step": learner.global_step})
-
-
-def _broken(error: BaseException, learner: Learner) -> Ending:
-    """Return the ending of a run that an exception ended."""
-    # Lightning turns the one into the other
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        return Ending(Reason.SIGNAL, {"signal": "SIGINT", "step": learner.global_step})
-    return Ending(Reason.EXCEPTION, {"error": f"{type(error).__name__}: {error}"})
-
-
-@contextmanager
-def _signals(learner: Learner) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run between two steps; a second Ctrl-C ends it at once."""
-
-    def ask(number: int, _: object) -> None:
-        if learner.stop_signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        learner.stop_signal = signal.Signals(number).name
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _figures(learner: Learner, trainer: L.Trainer) -> Figures:
@@ -190,14 +226,20 @@ def _test(
         trainer.test(learner, datamodule=data, verbose=False)
 
 
-def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
-    """Write the result, close the event file, draw the picture, tell the user."""
-    job.run.write_result(result)
+def _write_end(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
+    """End the event file, and write the result: it says that all the rest is there."""
+    if not trainer.is_global_zero:
+        return
     for logger in trainer.loggers:
         if isinstance(logger, EventFileLogger):
             good = result["status"] == Status.OK
             logger.events.add_finals(result["metrics"], result["step"], good)
             logger.close()
+    job.run.write_result(result)
+
+
+def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
+    """Draw the picture, tell the user."""
     profile = trainer.profiler.summary()  # type: ignore[attr-defined]
     if profile:
         log.info("%s", profile)

@@ -8,23 +8,41 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
 from descent.endings import Ending, Reason, RunEnded
 from descent.learner import Learner
 from descent.metrics import AUTO, MIN, settled_mode
+from descent.recording.atomic import clear_parts, make_directory, replacing
+
+
+def save(state: Mapping[str, Any], path: Path) -> None:
+    """Write a checkpoint."""
+    with replacing(path) as file:
+        torch.save(state, file)
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Lightning's own way to read a checkpoint, and ours to write one."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        make_directory(Path(path).parent)
+        save(checkpoint, Path(path))
 
 
 class Checkpoint(LightningCheckpoint):
     """Saves now and then, at the end, and when a signal asks the run to stop.
 
-    Each file is written beside its final name and moved there, so that a crash leaves the old one
-    or the new one. Lightning calls this kind of callback after all others.
+    Lightning calls this kind of callback after all others.
 
     Args:
         run_dir: the run directory; files go to its `checkpoints/`.
@@ -50,7 +68,9 @@ class Checkpoint(LightningCheckpoint):
     def on_fit_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Make the directory."""
         if trainer.is_global_zero:
-            self.dir.mkdir(parents=True, exist_ok=True)
+            make_directory(self.dir)
+            clear_parts(self.dir)
+        trainer.strategy.checkpoint_io = _WholeFiles()
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(  # type: ignore[override]
@@ -107,19 +127,14 @@ class Checkpoint(LightningCheckpoint):
     def _save_last(self, trainer: Trainer, learner: Learner) -> None:
         with learner.clock.paused():
             self._save_best(trainer)
-            path = self.dir / "last.ckpt"
-            trainer.save_checkpoint(path.with_suffix(".part"), weights_only=False)
-            if trainer.is_global_zero:
-                path.with_suffix(".part").replace(path)
+            trainer.save_checkpoint(self.dir / "last.ckpt", weights_only=False)
         self._written["last"], self._saved_at = learner.global_step, time.monotonic()
 
     def _save_best(self, trainer: Trainer) -> None:
         if self.best is None or self._written["best"] == self.best["step"]:
             return
         if trainer.is_global_zero:
-            path = self.dir / "best.ckpt"
-            torch.save(self.best, path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
+            save(self.best, self.dir / "best.ckpt")
         self._written["best"] = self.best["step"]
 
     def state_dict(self) -> dict[str, Any]:

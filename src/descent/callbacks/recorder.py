@@ -80,7 +80,8 @@ class Recorder(Callback):
             )
         self._monitored = _monitored(trainer, pl_module)
         self._lap, self._flushed_at = pl_module.clock.seconds, time.monotonic()
-        if pl_module.global_step == 0 and pl_module.measured:
+        begins = pl_module.global_step == 0 and not self.last_row  # not if it was stopped at once
+        if begins and pl_module.measured:
             self._add_epoch_row(0, pl_module, {})
 
     def on_train_batch_end(  # type: ignore[override]
@@ -184,14 +185,16 @@ class Recorder(Callback):
     # ---- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Write everything, and return where the files end and what the epoch holds so far."""
+        """Put everything on the disk; return where files end and what the epoch holds so far."""
         self.flush()
         positions = dict(self._positions)
         if self._journal is not None:
+            self._journal.sync()
             positions |= self._journal.positions
             self._full_loss_at = self._journal.full_loss_at
             for logger in self._loggers:
                 if isinstance(logger, EventFileLogger):
+                    logger.events.sync()
                     positions["events"] = logger.events.position
         return {
             "positions": positions,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.endings import Status
+from descent.recording.atomic import write
 from descent.recording.eventfile import framed
 from descent.recording.events import session_end
 from descent.study.options import number_in
@@ -56,7 +57,7 @@ def write_hparams(
     events = [Event(wall_time=rank, file_version="brain.Event:2")]
     events += [Event(wall_time=rank, summary=summary) for summary in summaries]
     texts = [np.frombuffer(event.SerializeToString(), dtype=np.uint8) for event in events]
-    (directory / FIRST).write_bytes(b"".join(framed(text.reshape(1, -1)) for text in texts))
+    write(directory / FIRST, b"".join(framed(text.reshape(1, -1)) for text in texts))
 
 
 def experiment(table: Sequence[Options], metrics: Sequence[str]) -> Summary:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +11,12 @@ from pathlib import Path
 from descent.dashboard.choosing import Chosen, Shown
 from descent.dashboard.finding import event_file
 from descent.dashboard.hparams import experiment, with_numbers, write_hparams
-from descent.errors import UserError
+from descent.errors import UserError, WriteError
+from descent.recording.atomic import link, make_directory, remove_own, together
+from descent.recording.claims import LOCK, hold, let_go
 from descent.summary import score
+
+PREFIX = "descent-dashboard-"
 
 
 @contextmanager
@@ -26,30 +29,50 @@ def log_directory(chosen: Chosen) -> Iterator[Path]:
     Raises:
         UserError: a run's event file cannot be reached, or there is no room.
     """
+    _clear_dead()
     try:
-        made = tempfile.TemporaryDirectory(prefix="descent-dashboard-", ignore_cleanup_errors=True)
+        made = Path(tempfile.mkdtemp(prefix=PREFIX))
     except OSError as error:
         raise _no_room("a temporary directory", error) from None
-    with made as name:
-        root = Path(name) / (chosen.of.directory.resolve().name or "runs")  # shown in the page
-        root.mkdir()
+    try:
+        hold(made)
+        root = made / (chosen.of.directory.resolve().name or "runs")  # shown in the page
+        make_directory(root)
         table = with_numbers([_options(run, chosen) for run in chosen.runs])
         metric = f"final/best/{chosen.of.metric}"
         final = [f"final/{name}" for name in chosen.of.metrics]
         columns = experiment(table, [metric, *final] if chosen.of.ranked else final)
-        try:
+        with together():
             for rank, (run, options) in enumerate(zip(chosen.runs, table, strict=True)):
                 place = root / run.name
-                place.mkdir()
+                make_directory(place)
                 value = score(run.row, chosen.of.metric) if chosen.of.ranked else None
                 best = None if value is None else (metric, value)
                 write_hparams(place, rank, columns, options, str(run.row["status"]), best)
                 file = event_file(run.directory)
                 if file is not None:  # it was there a moment ago
                     link(file.resolve(), place / file.name)
-        except OSError as error:
-            raise _no_room(name, error) from None
         yield root
+    except WriteError as error:
+        raise _no_room(str(made), OSError(error.code, os.strerror(error.code))) from None
+    except OSError as error:
+        raise _no_room(str(made), error) from None
+    finally:
+        remove_own(made)
+
+
+def _clear_dead() -> None:
+    """Remove what dashboards left that were killed: nobody holds it."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError, UserError):
+            if not path.is_symlink() and (path / LOCK).is_file() and path.stat().st_uid == _uid():
+                hold(path)
+                remove_own(path)
+                let_go(path)
+
+
+def _uid() -> int:
+    return os.getuid() if hasattr(os, "getuid") else 0
 
 
 def _no_room(place: str, error: OSError) -> UserError:
@@ -57,15 +80,6 @@ def _no_room(place: str, error: OSError) -> UserError:
         f"The dashboard's files cannot be laid out in {place}: {error.strerror}; set TMPDIR to a "
         "directory with more room."
     )
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`; where no link can be made, a copy as it is now."""
-    for make in (os.symlink, os.link):
-        with suppress(OSError, NotImplementedError):  # file systems and systems without links
-            make(source, target)
-            return
-    shutil.copyfile(source, target)
 
 
 def _options(run: Shown, chosen: Chosen) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shlex
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from descent.dashboard.server import PORT, ending_on_signals, serve
 from descent.endings import Status
 from descent.errors import UserError
 from descent.rules import Choice, Rule
+from descent.signals import Interrupted, answering, unwind
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,12 @@ class Dashboard:
 
 def run(cfg: DictConfig) -> None:
     """Open the dashboard and show it; Ctrl-C is how it ends, whenever it comes."""
-    with suppress(KeyboardInterrupt):
-        show(open_dashboard(cfg))
+    try:
+        with answering(unwind):
+            show(open_dashboard(cfg))
+    except Interrupted as error:
+        if error.name != "SIGINT":
+            raise SystemExit(error.code) from None
 
 
 def open_dashboard(cfg: DictConfig) -> Dashboard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -14,10 +15,18 @@ from types import FrameType
 from typing import IO
 
 from descent.errors import UserError
+from descent.signals import PARENT, deaf
 
 HOST = "localhost"  # nobody else on the network
 PORT = 6006  # TensorBoard's own; it takes the next free one where nobody chose
-PATIENCE = 2  # seconds to end in, before it is killed: it holds nothing that could be lost
+# TensorBoard, ended by the system when this process ends, however that is
+TENSORBOARD = """
+from descent.signals import end_with_parent
+end_with_parent()
+from tensorboard.main import run_main
+run_main()
+"""
+PATIENCE = 1  # seconds to end in, before it is killed: it holds nothing that could be lost
 SERVING = re.compile(r"^TensorBoard \S+ at (https?://\S+)")
 
 
@@ -36,16 +45,19 @@ def serve(directory: Path, port: int | None, told: Callable[[str], None]) -> Non
         check_port(port)
     words = ["--logdir", str(directory), "--host", HOST]
     words += [] if port is None else ["--port", str(port)]
-    command = [sys.executable, "-m", "tensorboard.main", *words]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", TENSORBOARD, *words]
+    # Python's path is not inherited by what is not installed; Ctrl-C is for this process to answer
+    variables = {**os.environ, PARENT: str(os.getpid()), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with deaf():
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables
+        )
     assert process.stderr is not None
     try:
         said = _wait_until_serving(process.stderr, told)
         for line in process.stderr:  # what it complains about while it serves
             print(line, end="", file=sys.stderr)
         code = process.wait()
-    except KeyboardInterrupt:
-        return
     finally:
         _end(process)
     last = next((line for line in reversed(said) if line), f"it ended with code {code}")
@@ -98,12 +110,12 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Let `kill` and a closed terminal unwind as an exit does, so that nothing is left behind."""
+    """Let a closed terminal unwind as an exit does, so that nothing is left behind."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGHUP",) if hasattr(signal, name)]
     before = {name: signal.signal(getattr(signal, name), leave) for name in names}
     try:
         yield

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from descent.recording.atomic import Growing
 from descent.shapes import Float, Int, Shaped, UInt
 
 POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
@@ -168,9 +169,7 @@ class EventFile:
         found = sorted(directory.glob("events.out.tfevents.*"))
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self.path = found[0] if found else directory / name
-        self._file = self.path.open("r+b" if found else "w+b")
-        self._file.truncate(position)
-        self._file.seek(position)
+        self._file = Growing(self.path, position)
         if position == 0:
             from tensorboard.compat.proto.event_pb2 import Event
 
@@ -179,7 +178,7 @@ class EventFile:
     @property
     def position(self) -> int:
         """Bytes written."""
-        return self._file.tell()
+        return self._file.position
 
     def add_scalars(
         self,
@@ -211,6 +210,10 @@ class EventFile:
         """Hand everything to the operating system."""
         self._file.flush()
 
+    def sync(self) -> None:
+        """Put everything on the disk."""
+        self._file.sync()
+
     def close(self) -> None:
-        """Flush and close."""
+        """Sync and close."""
         self._file.close()

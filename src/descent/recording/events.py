@@ -73,8 +73,12 @@ class EventLog:
         """Hand everything to the operating system."""
         self._file.flush()
 
+    def sync(self) -> None:
+        """Put everything on the disk."""
+        self._file.sync()
+
     def close(self) -> None:
-        """Flush and close."""
+        """Sync and close."""
         self._file.close()
 
 

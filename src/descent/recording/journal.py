@@ -94,8 +94,13 @@ class Journal:
                 self.full_loss_at = int(series.x["by_step"][-1])
             self._log(series)
 
+    def sync(self) -> None:
+        """Put both tables on the disk."""
+        self._steps.sync()
+        self._epochs.sync()
+
     def close(self) -> None:
-        """Close both tables."""
+        """Sync and close both tables."""
         self._steps.close()
         self._epochs.close()
 

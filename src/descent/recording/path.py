@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from descent.recording.atomic import replacing
 from descent.recording.bounded import DamageError, parse_json, read_npz
 from descent.recording.schema import each, every, is_count
 from descent.shapes import Float, Int
@@ -48,12 +49,10 @@ def parameter_names(shapes: Mapping[str, Sequence[int]]) -> tuple[str, ...]:
 
 
 def write_path(directory: Path, path: Trajectory) -> None:
-    """Write the file, beside its name and then moved there."""
-    part = directory / f"{FILE}.part"
-    with part.open("wb") as file:
-        shapes = json.dumps({name: list(shape) for name, shape in path.shapes.items()})
+    """Write the file."""
+    shapes = json.dumps({name: list(shape) for name, shape in path.shapes.items()})
+    with replacing(directory / FILE) as file:
         np.savez(file, steps=path.steps, theta=path.theta, shapes=np.array(shapes))
-    part.replace(directory / FILE)
 
 
 def read_path(directory: Path) -> Trajectory | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from descent.recording.atomic import Growing
+
 
 class CsvTable:
     """An open CSV file with fixed columns.
@@ -26,16 +28,14 @@ class CsvTable:
         import polars  # noqa: F401 - now, rather than on the clock at the first append
 
         self.columns = tuple(columns)
-        self._file = path.open("r+b" if position else "w+b")
-        self._file.truncate(position)
-        self._file.seek(position)
+        self._file = Growing(path, position)
         if position == 0:
             self._file.write((",".join(self.columns) + "\n").encode())
 
     @property
     def position(self) -> int:
         """Bytes written."""
-        return self._file.tell()
+        return self._file.position
 
     def append(self, block: Mapping[str, Any]) -> None:
         """Append rows, given column by column; None, or a column that lacks, leaves empty cells."""
@@ -49,8 +49,12 @@ class CsvTable:
         """Hand everything to the operating system."""
         self._file.flush()
 
+    def sync(self) -> None:
+        """Put everything on the disk."""
+        self._file.sync()
+
     def close(self) -> None:
-        """Flush and close."""
+        """Sync and close."""
         self._file.close()
 
 

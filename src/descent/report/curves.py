@@ -11,6 +11,7 @@ import numpy as np
 
 from descent.data.arrays import Task
 from descent.endings import Status
+from descent.recording.atomic import replacing
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
 from descent.report.axis import Axis
 from descent.report.picture import Picture
@@ -88,8 +89,8 @@ def draw_curves(
         _finish(axes, Axis.STEP.label, "loss", title, note)
         legend_below(figure)
         path = run_dir / "curves.png"
-        figure.savefig(path.with_suffix(".part"), dpi=120, format="png")
-    path.with_suffix(".part").replace(path)
+        with replacing(path) as file:
+            figure.savefig(file, dpi=120, format="png")
     return path
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
+import glob
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from descent.errors import UserError
+from descent.errors import UserError, WriteError
+from descent.recording.atomic import (
+    PART,
+    Known,
+    clear,
+    foreign,
+    make_directory,
+    move,
+    part_name,
+    together,
+)
+from descent.recording.claims import remove_empty
 from descent.report.page import GENERATOR
 
 PAGE = "index.html"
-PICTURES = (".png", ".pdf")
+REPORT: Known = {PAGE: None, "*.png": None, "*.pdf": None}
 
 
 @contextmanager
@@ -22,28 +33,32 @@ def report_directory(path: Path) -> Iterator[Path]:
         UserError: `path` holds files that are no report's, or cannot be made.
     """
     check_output(path)
-    part, old = (path.with_name(f"{path.name}.{word}") for word in ("part", "old"))
+    part, old, made = part_name(path), part_name(path), []
     try:
-        for leftover in (part, old):  # of a report that was killed
-            if leftover.is_dir() and _is_ours(leftover):
-                shutil.rmtree(leftover)
-        part.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be made: {error.strerror}; give another output=..."
-        ) from None
-    try:
-        yield part
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}{PART[2:]}"):
+            _clear_away(leftover)  # of a report that was killed
+        made = make_directory(part)
+        with together():
+            yield part
         if path.exists():
-            path.rename(old)
-        part.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}; give another output=..."
-        ) from None
+            move(path, old)
+        move(part, path)
+        made = []
+    except WriteError as error:
+        raise UserError(f"{str(error).rstrip('.')}; or give another output=...") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        _clear_away(part)
+        if old.exists() and not path.exists():  # the new one could not take its place
+            move(old, path)
+        _clear_away(old)
+        remove_empty(made)
+
+
+def _clear_away(path: Path) -> None:
+    """Remove what was made for a report; with other files in it, it stays."""
+    if path.is_dir() and not path.is_symlink():
+        with suppress(WriteError):
+            clear(path, REPORT)
 
 
 def check_output(path: Path) -> None:
@@ -52,6 +67,8 @@ def check_output(path: Path) -> None:
     Raises:
         UserError: `path` is a file, or a directory with other files in it.
     """
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and links are not followed; give another output=...")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file, so no report can lie there; give another output=...")
     if not path.is_dir() or not any(path.iterdir()):
@@ -65,9 +82,7 @@ def check_output(path: Path) -> None:
 
 def _is_ours(path: Path) -> bool:
     """Whether nothing but pictures and a page of ours lies here."""
-    for file in path.iterdir():
-        if not file.is_file() or not (file.suffix in PICTURES or file.name == PAGE):
-            return False
-        if file.name == PAGE and GENERATOR not in file.read_text("utf-8", errors="replace")[:1000]:
-            return False
-    return True
+    if foreign(path, REPORT):
+        return False
+    with (path / PAGE).open("rb") as page:
+        return GENERATOR.encode() in page.read(1000)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descent.recording.atomic import write
 from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import counted, shown
@@ -46,13 +47,13 @@ def write_page(
         notes: what the reader must know first, such as how a run failed.
     """
     columns, rows = results(records)
-    path.write_text(
+    write(
+        path,
         template(TEMPLATE).render(
             generator=GENERATOR, title=title_of(records), notes=notes, columns=columns, rows=rows,
             pictures=[embedded(picture, path.parent) for picture in pictures],
             commands=[record.command for record in records], provenance=_provenance(records),
         ),
-        encoding="utf-8",
     )  # fmt: skip
 
 

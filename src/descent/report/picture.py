@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descent.recording.atomic import replacing
 from descent.report.style import DPI
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ class Picture:
 def save(picture: Picture, directory: Path) -> list[Path]:
     """Write `<name>.png` and `<name>.pdf`."""
     png, pdf = (directory / f"{picture.name}.{kind}" for kind in ("png", "pdf"))
-    picture.figure.savefig(png, dpi=DPI)
+    with replacing(png) as file:
+        picture.figure.savefig(file, dpi=DPI, format="png")
     picture.figure.set_layout_engine("none")  # the layout stands; finding it again takes as long
     # no date: the same run gives the same file
-    picture.figure.savefig(pdf, metadata={"CreationDate": None})
+    with replacing(pdf) as file:
+        picture.figure.savefig(file, metadata={"CreationDate": None}, format="pdf")
     return [png, pdf]

@@ -10,6 +10,7 @@ import torch
 
 from descent.endings import Status
 from descent.outcome import MOST_WEIGHTS, Figures, after, before, few_weights, hyperparameters
+from descent.recording.atomic import make_directory, replacing, together
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, Series
 from descent.recording.eventfile import Scalars
 from descent.recording.events import EventLog
@@ -55,17 +56,20 @@ class Directories:
 
     def write(self, ended: Sequence[Finished]) -> list[dict[str, Any]]:
         """Write everything about runs that have ended; return their results."""
-        begun = [self._begin(done) for done in ended]
-        # tables together: to encode one costs nearly as much as to encode all
-        flush_all([journal for *_, journal in begun], [not done.in_epoch for done in ended])
-        return [self._end(done, *parts) for done, parts in zip(ended, begun, strict=True)]
+        with together():
+            begun = [self._begin(done) for done in ended]
+            # tables together: to encode one costs nearly as much as to encode all
+            flush_all([journal for *_, journal in begun], [not done.in_epoch for done in ended])
+            results = [self._end(done, *parts) for done, parts in zip(ended, begun, strict=True)]
+        with together():  # a result says that all the rest is on the disk
+            for (run, *_), result in zip(begun, results, strict=True):
+                run.write_result(result)
+        return results
 
     def _begin(self, done: Finished) -> tuple[Run, EventLog | None, Journal]:
         """Make the directory, and take what its tables get."""
         config, run = self._stack.configs[done.run], Run(self._paths[done.run])
-        (run.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        for old in run.path.glob("events.out.tfevents.*"):  # of a sweep that was killed
-            old.unlink()
+        make_directory(run.path / "checkpoints")
         run.write_texts(config_text(config), self._described)
         events = None
         if any(node and node["_target_"] == EVENTS for node in (config["logger"] or {}).values()):
@@ -81,7 +85,7 @@ class Directories:
     def _end(
         self, done: Finished, run: Run, events: EventLog | None, journal: Journal
     ) -> dict[str, Any]:
-        """Write the rest; the result comes last."""
+        """Write the rest but for the result, and return that."""
         result = self._result(done)
         positions = {
             "positions": {**journal.positions, "events": events.position if events else 0},
@@ -101,7 +105,6 @@ class Directories:
             good = result["status"] == Status.OK
             events.add_finals(result["metrics"], result["step"], good, now)
             events.close()
-        run.write_result(result)
         return result
 
     def _result(self, done: Finished) -> dict[str, Any]:
@@ -146,6 +149,5 @@ class Directories:
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    with replacing(path) as file:
+        torch.save(state, file)

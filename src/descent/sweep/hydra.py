@@ -12,11 +12,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from descent.cli import EXIT_INTERRUPTED, from_here, one_sentence, sentence_for
+from descent.cli import from_here, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
 from descent.errors import UserError
 from descent.machine import check_workers
 from descent.rules import LAUNCHER
+from descent.signals import Interrupted, answering, unwind
 from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
 from descent.sweep.engines import ONE_THREAD
@@ -69,9 +70,10 @@ def launch_jobs(
         sweep = from_here(Path(str(master.hydra.sweep.dir)))
         try:
             where = Workers(engine, count, address)
-            outcomes = launch(composed, sweep, Options(where, stack, on_failure))
-        except KeyboardInterrupt:
-            raise _interrupted(sweep) from None
+            with answering(unwind):
+                outcomes = launch(composed, sweep, Options(where, stack, on_failure))
+        except Interrupted as error:
+            raise _interrupted(sweep, error) from None
     return [
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
         for job, end in zip(composed, outcomes, strict=True)
@@ -82,7 +84,7 @@ def _words(error: BaseException | None, typed: Sequence[str]) -> str:
     return (sentence_for(error, typed) if isinstance(error, Exception) else None) or str(error)
 
 
-def _interrupted(sweep: Path) -> SystemExit:
+def _interrupted(sweep: Path, error: Interrupted) -> SystemExit:
     """Leave a true table, say how to go on, and return what ends the process after Ctrl-C."""
     rows = compare(sweep) if sweep.is_dir() else []
     if rows:
@@ -90,4 +92,4 @@ def _interrupted(sweep: Path) -> SystemExit:
         typed = [word for word in sys.argv[1:] if not word.startswith("sweep_dir=")]
         command = shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])
         print(f"Continue with: {command}", flush=True)
-    return SystemExit(EXIT_INTERRUPTED)
+    return SystemExit(error.code)

@@ -67,7 +67,6 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
             engine.warm(warm_up, [group.jobs[0].config["data"] for group in data.values()])
         groups = [part for group in groups for part in _checked(group)]
         tasks, lines = _tasks(groups, options)
-        sweep.mkdir(parents=True, exist_ok=True)
         jobs = [*finished, *(job for group in groups for job in group.jobs)]
         note_jobs(sweep, jobs, outcomes.values())
         for line in [*_resumed(finished, composed), *lines]:

@@ -16,7 +16,8 @@ from descent.endings import Status
 from descent.errors import UserError
 from descent.machine import check_counts
 from descent.metrics import check_metrics
-from descent.runs import CONFIG, Run, config_text
+from descent.recording.atomic import foreign
+from descent.runs import CONFIG, FILES, Run, config_text
 from descent.stack.eligible import shape, why_alone
 from descent.sweep.composing import Composed
 
@@ -64,6 +65,7 @@ def plan(composed: Sequence[Composed], sweep: Path) -> tuple[list[Group], list[P
     jobs = [_planned(job, sweep) for job in composed]
     _check_directories(jobs)
     jobs, finished = _without_finished(jobs, sweep)
+    _check_contents(jobs)
     groups: dict[str, Group] = {}
     for job in jobs:
         why = why_alone(job.config)
@@ -118,6 +120,19 @@ def _check_directories(jobs: Sequence[Planned]) -> None:
             raise UserError(
                 f"Jobs {other.number} and {job.number} would share the directory {job.directory}; "
                 "put ${hydra.job.num} into hydra.sweep.subdir."
+            )
+
+
+def _check_contents(jobs: Sequence[Planned]) -> None:
+    """Refuse to clear a directory in which somebody has put something of theirs."""
+    for job in jobs:
+        if job.directory.is_symlink() or not job.directory.is_dir():
+            continue
+        others = foreign(job.directory, FILES)
+        if others:
+            raise UserError(
+                f"{others[0]} is not Descent's, and would be lost with {job.directory}, which "
+                f"job {job.number} needs; move it away, or give another directory."
             )
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from descent.metrics import lower_is_better
+from descent.recording.atomic import remove_file, write
 from descent.sweep.tasks import Outcome, Task
 
 BOARD = ".progress"
@@ -64,7 +65,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._rows:
-            np.zeros(self._rows).tofile(self._path)
+            write(self._path, bytes(8 * self._rows))
             self._board = np.memmap(self._path, dtype=np.float64, mode="r")
         if self._live:
             threading.Thread(target=self._redraw, daemon=True).start()
@@ -77,7 +78,7 @@ class Progress:
         self._stop.set()
         if self._live:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
-        self._path.unlink(missing_ok=True)
+        remove_file(self._path)
 
     def _redraw(self) -> None:
         while not self._stop.wait(REDRAW_SECONDS):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from descent.endings import Status
-from descent.errors import UserError
+from descent.errors import UserError, WriteError
 from descent.job import Job
 from descent.outcome import line_of, optimized
-from descent.runs import LOG, Run
+from descent.recording.atomic import FATAL, appending, clear, make_directory
+from descent.runs import FILES, LOG, LogFile, Run
 from descent.sweep.orphans import end_with_parent
 from descent.sweep.planning import FINAL, Planned, prepared
 
@@ -79,6 +79,8 @@ def run_task(task: Task) -> list[Outcome]:
         with _board(task) as tick:
             for outcome in _stacked(task.jobs, tick):
                 done[outcome.number] = replace(outcome, after=task.after)
+    except WriteError:
+        raise
     except Exception as error:
         failure = error  # maybe one run's doing: each of the rest gets its own chance
     return [done.get(job.number) or _alone(job, failure) for job in task.jobs]
@@ -107,9 +109,11 @@ def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[O
 
     first = jobs[0].config
     data, device = prepared(first["data"]), choose_device(first["trainer"]["accelerator"])
+    jobs, refused = _cleared(jobs)
+    yield from refused
+    if not jobs:
+        return
     stack = Stack([job.config for job in jobs], data, device)
-    for job in jobs:
-        _clear(job.directory)
     directories = Directories(
         stack, [job.directory for job in jobs], [job.overrides for job in jobs],
         data.describe(), str(device),
@@ -125,6 +129,27 @@ def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[O
             yield _outcome(job, result)
 
 
+def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:
+    """Make room for the jobs; return those that have some, and how the others ended."""
+    begun, refused = [], []
+    for job in jobs:
+        try:
+            _clear(job.directory)
+        except WriteError as error:
+            if error.code in FATAL:
+                raise
+            refused.append(_failed(job, str(error)))
+        except UserError as error:
+            refused.append(_failed(job, str(error)))
+        else:
+            begun.append(job)
+    return begun, refused
+
+
+def _failed(job: Planned, sentence: str) -> Outcome:
+    return Outcome(job.number, Status.FAILED, sentence, None, job.directory)
+
+
 def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
     """Train a job as `src/train.py` would, without its own terminal output.
 
@@ -134,8 +159,10 @@ def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
     """
     from descent.training import train
 
-    _clear(job.directory)
-    job.directory.mkdir(parents=True, exist_ok=True)
+    _, refused = _cleared([job])
+    if refused:
+        return refused[0]
+    make_directory(job.directory)
     alone = Job(
         job.config, replace(prepared(job.config["data"])), Run(job.directory), False,
         job.overrides, True,
@@ -147,11 +174,12 @@ def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
     try:
         with _log_file(job.directory / LOG):
             train(alone)
+    except WriteError:
+        raise  # the disk is full for all jobs
     except UserError as error:
-        return Outcome(job.number, Status.FAILED, str(error), None, job.directory, after)
+        return replace(_failed(job, str(error)), after=after)
     except Exception as error:
-        sentence = f"{type(error).__name__}: {error}"
-        return Outcome(job.number, Status.FAILED, sentence, None, job.directory, after)
+        return replace(_failed(job, f"{type(error).__name__}: {error}"), after=after)
     return replace(_outcome(job, alone.run.result()), after=after)
 
 
@@ -168,16 +196,22 @@ def _outcome(job: Planned, result: dict[str, Any]) -> Outcome:
 
 
 def _clear(directory: Path) -> None:
-    """Make room where an earlier attempt was cut short; what is finished is never removed."""
-    if not directory.is_dir():
-        return
-    try:
-        finished = Run(directory).result()["status"] in FINAL
-    except UserError:
-        finished = False
-    if finished:
-        raise UserError(f"{directory} holds a finished run, which would be lost.")
-    shutil.rmtree(directory)
+    """Make room for a job where an earlier attempt was cut short.
+
+    Raises:
+        UserError: a link, a file, a finished run or something of others is there; it stays.
+    """
+    if directory.is_symlink() or (directory.exists() and not directory.is_dir()):
+        what = "a link" if directory.is_symlink() else "a file"
+        raise UserError(f"{directory} is {what}, not the job's directory; move it away.")
+    if directory.is_dir():
+        try:
+            finished = Run(directory).result()["status"] in FINAL
+        except UserError:
+            finished = False
+        if finished:
+            raise UserError(f"{directory} holds a finished run, which would be lost.")
+        clear(directory, FILES)
 
 
 def _note(directory: Path, message: str, error: Exception | None = None) -> None:
@@ -185,14 +219,14 @@ def _note(directory: Path, message: str, error: Exception | None = None) -> None
     trace = None if error is None else (type(error), error, error.__traceback__)
     level = logging.INFO if error is None else logging.WARNING
     record = logging.LogRecord(__name__, level, __file__, 0, message, None, trace)
-    with (directory / LOG).open("a", encoding="utf-8") as file:
+    with appending(directory / LOG) as file:
         file.write(f"{LOG_FORMAT.format(record)}\n")
 
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Keep a job's own log beside its other files."""
-    handler = logging.FileHandler(path, delay=True)
+    handler = LogFile(path, delay=True)
     handler.setFormatter(LOG_FORMAT)
     root = logging.getLogger()
     level = root.level

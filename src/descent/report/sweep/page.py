@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descent.endings import Status
+from descent.recording.atomic import write
 from descent.report.page import GENERATOR, embedded, template
 from descent.report.picture import Picture
 from descent.report.style import counted, listed, shown
@@ -85,7 +86,7 @@ def write_sweep_page(
         more=max(0, len(settings[measures[0].name]) - MOST_SETTINGS) if measures else 0,
     )
     # a path may hold bytes that are no text
-    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write(path, page.encode(errors="backslashreplace"))
 
 
 def sweep_title(study: Study) -> str:
