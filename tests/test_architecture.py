@@ -46,7 +46,7 @@ FLOORS = [
     ["reporting"],
     ["sweep"],
 ]
-SAME_FLOOR = {("scores", "losses")}
+SAME_FLOOR = {("averaging", "blueprint"), ("scores", "losses")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {

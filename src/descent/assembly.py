@@ -119,7 +119,7 @@ def build_learner(
     model: nn.Module,
     rows: Mapping[str, int] | None = None,
 ) -> Learner:
-    """Build the learner; optimizer and schedule are tried out once, on a throw-away parameter.
+    """Build the learner; optimizer and schedule are tried out on copies of its parameters.
 
     Args:
         config: the run's.
@@ -129,7 +129,7 @@ def build_learner(
     """
     optimizer = build_optimizer(config)
     schedule = build_schedule(config, description)
-    try_out(optimizer, schedule)
+    try_out(optimizer, schedule, model)
     return Learner(
         model,
         description,

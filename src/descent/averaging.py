@@ -17,14 +17,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
+from descent.blueprint import switches
 from descent.foreign import VALIDATION_HOOKS, answers
 
 State = dict[str, Tensor]
-
-
-def switches(optimizer: object) -> bool:
-    """Return whether an optimizer must be told when its weights are used and when trained."""
-    return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
 
 
 class Averaging:

@@ -125,22 +125,73 @@ def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "_partial_": True}
 
 
-def try_out(optimizer: Any, schedule: Schedule) -> None:
-    """Make both on a parameter that nobody needs: their own argument checks then answer early."""
+def switches(optimizer: object) -> bool:
+    """Return whether an optimizer must be told when its weights are used and when trained."""
+    return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+
+
+def try_out(optimizer: Any, schedule: Schedule, model: nn.Module, steps: int = 2) -> None:
+    """Make both for the model's parameters, and step copies of them: what they refuse, now.
+
+    Args:
+        optimizer: makes one from parameters.
+        schedule: of its learning rate.
+        model: not changed.
+        steps: the first makes the state that the second one uses; 0 where steps were tried before.
+
+    Raises:
+        UserError: arguments or parameters that they refuse, or more than a gradient is asked for.
+    """
+    copies = [
+        nn.Parameter(p.detach().clone() if steps else p.detach(), requires_grad=p.requires_grad)
+        for p in model.parameters()
+    ]
     try:
-        made = optimizer([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError, IndexError) as error:
-        raise UserError(f"The optimizer refuses its arguments: {error}.") from error
+        made = optimizer(iter(copies))
+    except Exception as error:  # whoever wrote it chooses its class
+        raise UserError(
+            f"The optimizer refuses its arguments, or this model's parameters: {_told(error)}."
+        ) from error
+    name = type(made).__name__
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(f"optimizer._target_ makes a {name}, not a torch.optim.Optimizer.")
     closure = inspect.signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise UserError(
-            f"{type(made).__name__} evaluates the loss several times a step, which windows of "
+            f"{name} evaluates the loss several times a step, which windows of "
             "mini-batches do not offer; choose another optimizer."
         )
     try:
         schedule.make(made)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The scheduler refuses its arguments: {error}.") from error
+        raise UserError(f"The scheduler refuses its arguments: {_told(error)}.") from error
+    if any(group.get("capturable") for group in made.param_groups):
+        return  # on the training device only, which these copies are not on
+    try:
+        with torch.random.fork_rng(devices=[]):
+            _take_steps(made, copies, steps)
+    except Exception as error:
+        raise UserError(
+            f"{name} cannot take a step with gradients of mini-batches: {_told(error)}; check its "
+            "options, or choose another optimizer."
+        ) from error
+
+
+def _take_steps(
+    optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], steps: int
+) -> None:
+    if switches(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
+    for _ in range(steps):
+        for p in parameters:
+            if p.requires_grad:
+                p.grad = torch.linspace(-1e-3, 1e-3, p.numel(), device=p.device).to(p).view_as(p)
+        optimizer.step()
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
 from descent.data.prepare import Description
@@ -109,13 +111,24 @@ def _checked(group: Group) -> Iterable[Group]:
     first = group.jobs[0].config
     data = Description.from_dict(prepared(first["data"]).describe())
     tried: set[str] = set()
+    models: dict[str, nn.Module | None] = {}
     for job in group.jobs:
-        recipe = repr((job.config["optimizer"], job.config["scheduler"], job.config["stop"]))
+        config = job.config
+        recipe = repr([config[key] for key in ("optimizer", "scheduler", "stop", "model")])
         if recipe in tried:
             continue
         tried.add(recipe)
+        node = repr(config["model"])
         try:
-            try_out(build_optimizer(job.config), build_schedule(job.config, data))
+            if node not in models:
+                models[node] = _model_of(config, data)
+            model = models[node]
+            if model is not None:
+                # numbers are checked where an optimizer is made; all else by steps
+                kind = repr([node, _without_numbers(config["optimizer"])])
+                steps = 0 if kind in tried else 2
+                try_out(build_optimizer(config), build_schedule(config, data), model, steps)
+                tried.add(kind)
         except UserError as error:
             raise of_job(job, error) from error
     if group.alone is None:
@@ -131,6 +144,20 @@ def _checked(group: Group) -> Iterable[Group]:
             why = "it is one long run"
         group = Group(group.jobs, why)
     return [group]
+
+
+def _without_numbers(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in node.items() if isinstance(v, bool) or not isinstance(v, (int, float))}
+
+
+def _model_of(config: Mapping[str, Any], data: Description) -> nn.Module | None:
+    """Return a job's model; None where the user's own code fails, which is for that job to do."""
+    try:
+        return build_model(config, data)
+    except UserError:
+        raise
+    except Exception:
+        return None
 
 
 def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[str]]:
