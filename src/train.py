@@ -14,7 +14,7 @@ from descent.cli import enter, one_sentence
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Run one job; the heavy imports wait until its options and its data are known to be good."""
-    with one_sentence():
+    with one_sentence(cfg):
         from descent.job import open_job
 
         job = open_job(cfg)

@@ -21,7 +21,7 @@ MOST_LINES = 550
 FLOORS = [
     ["errors", "signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["vocabulary"],
-    ["landscapes", "metrics", "machine"],
+    ["landscapes", "metrics", "machine", "blame"],
     ["rules", "models", "recording"],
     ["config", "typed"],
     ["data", "foreign"],
@@ -78,7 +78,7 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
-    "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine",
+    "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.blame",
     "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
     "descent.runs",

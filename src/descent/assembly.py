@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import ProgressBar
 from torch import nn
@@ -21,7 +20,7 @@ from descent.config import build
 from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.device import choose_threads, describe_device
-from descent.errors import UserError
+from descent.errors import ForeignError, UserError, first_line
 from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.learner import Learner
@@ -164,10 +163,7 @@ def _callback(name: str, node: Mapping[str, Any], offer: Mapping[str, Any]) -> L
         mode = settled_mode(node["monitor"], node.get("mode", AUTO), f"callbacks.{name}")
         node = {key: value for key, value in node.items() if key != "mode"}
         offer = {**offer, "mode": mode}
-    try:
-        made = build(node, f"callbacks.{name}", offer=offer)
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
-        raise UserError(f"callbacks.{name}: {str(error).strip().splitlines()[0]}") from error
+    made = build(node, f"callbacks.{name}", offer=offer)
     if not isinstance(made, L.Callback):
         raise UserError(
             f"callbacks.{name}._target_ makes a {type(made).__name__}, not a Lightning callback."
@@ -200,9 +196,9 @@ def _trainer(
     }
     try:
         return build(options, "trainer", **given)
-    except (MisconfigurationException, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"The trainer refuses its settings: {first}") from error
+    except ForeignError as error:
+        why = first_line(error.__cause__ or error)
+        raise ForeignError(f"The trainer refuses its settings: {why}.") from error.__cause__
 
 
 def bare_trainer(accelerator: str, precision: str) -> L.Trainer:

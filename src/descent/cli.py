@@ -25,14 +25,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from descent.blame import blamed, keep_traceback
 from descent.config import check, flatten
-from descent.errors import UserError, WriteError, did_you_mean, first_line, out_of_memory
+from descent.errors import (
+    ForeignError,
+    UserError,
+    WriteError,
+    did_you_mean,
+    first_line,
+    out_of_memory,
+)
 from descent.machine import check_counts
 from descent.metrics import default_metric, direction
 from descent.recording.atomic import FATAL, foreign, write_error
 from descent.recording.bounded import REFERENCE
 from descent.recording.claims import claim, hold, let_all_go, undo
-from descent.runs import NOTHING, SWEEP, Run, discard
+from descent.runs import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering
 from descent.typed import understood
 from descent.vocabulary import replacement
@@ -76,17 +84,20 @@ def enter(main: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def one_sentence() -> Iterator[None]:
+def one_sentence(config: DictConfig | None = None) -> Iterator[None]:
     """Turn a user's mistake into one sentence on stderr and exit code 2.
 
-    So too what the disk or the memory does not allow; a signal ends with the code that shells
-    expect. Anything else passes through with its traceback.
+    So too what the disk or the memory does not allow, and a failure of code that the config names
+    and that is not ours; a signal ends with the code that shells expect. Anything else passes
+    through with its traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     try:
         with answering(words=_last_words):
             yield
     except UserError as error:
+        if isinstance(error, ForeignError) and error.__cause__ is not None:
+            keep_traceback(error.__cause__, _debugging())
         _fail(str(error))
     except Interrupted as error:
         _tidy()
@@ -97,14 +108,39 @@ def one_sentence() -> Iterator[None]:
         if sentence is None:
             raise
         _fail(sentence)
-    except OSError as error:
-        if error.errno not in FATAL:
+    except Exception as error:
+        sentence = _no_bug(error, config)
+        if sentence is None:
             raise
-        _fail(str(write_error(Path(error.filename or "A file"), error)))
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        _fail(f"There is not enough memory: {first_line(error)}; try a smaller model or batch.")
+        _fail(sentence)
+
+
+def _no_bug(error: Exception, config: DictConfig | None) -> str | None:
+    """Return what went wrong where the fault is not ours, in one sentence."""
+    if isinstance(error, OSError) and error.errno in FATAL:
+        return str(write_error(Path(error.filename or "A file"), error))
+    if out_of_memory(error):
+        return f"There is not enough memory: {first_line(error)}; try a smaller model or batch."
+    nodes: Any = {} if config is None else OmegaConf.to_container(config)
+    sentence = blamed(error, nodes)
+    if sentence is None:
+        return None
+    keep_traceback(error, _debugging())
+    return f"{sentence}{_where_to_look()}."
+
+
+def _debugging() -> bool:
+    return HydraConfig.initialized() and bool(HydraConfig.get().runtime.choices.get("debug"))
+
+
+def _where_to_look() -> str:
+    """Return where the traceback of a failure is."""
+    if not HydraConfig.initialized() or OmegaConf.is_missing(
+        HydraConfig.get().runtime, "output_dir"
+    ):
+        return ""
+    log = Path(HydraConfig.get().runtime.output_dir) / LOG
+    return f"; the traceback is in {from_here(log)}" if log.is_file() else ""
 
 
 def _last_words(signal_name: str) -> str:

@@ -23,7 +23,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from descent.errors import UserError, did_you_mean
+from descent.errors import ForeignError, UserError, did_you_mean, first_line
 from descent.landscapes import LANDSCAPES, landscape_named
 from descent.recording.bounded import REFERENCE
 from descent.rules import FAMILIES, NAMES, REQUIRED, RULES, Rule
@@ -386,7 +386,30 @@ def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **gi
         options = {key: _built(value, f"{where}.{key}") for key, value in options.items()}
     positional = _built(special.get("_args_", []), f"{where}._args_")
     made = functools.partial(target, *positional, **options)
-    return functools.partial(made, **given) if partial else made(**given)
+    try:  # what arguments by position and by name give twice
+        inspect.signature(target).bind_partial(*positional, **options, **given)
+    except TypeError as error:
+        raise UserError(f"{where}: {asked['_target_']} refuses: {first_line(error)}.") from None
+    except ValueError:  # a builtin takes what it takes
+        pass
+    if partial:
+        return functools.partial(made, **given)
+    try:
+        return made(**given)
+    except UserError:
+        raise
+    except Exception as error:
+        if str(getattr(target, "__module__", "")).startswith("descent."):
+            raise
+        raise ForeignError(_not_made(where, asked["_target_"], error)) from error
+
+
+def _not_made(where: str, target: str, error: Exception) -> str:
+    """Say that code which is not ours could not make something."""
+    # a key, and not a sentence, is all that a KeyError has
+    why = f"{type(error).__name__}: " if isinstance(error, (KeyError, AttributeError)) else ""
+    lacks = ", for want of a package" if isinstance(error, ImportError) else ""
+    return f"{where} ({target}) cannot be made{lacks}: {why}{first_line(error)}."
 
 
 # What Hydra lets a node say about itself.

@@ -31,6 +31,10 @@ class WriteError(UserError):
         return type(self), (str(self), self.code)
 
 
+class ForeignError(UserError):
+    """Code that a config names, and that is not ours, failed; the cause has its traceback."""
+
+
 def first_line(error: BaseException) -> str:
     """Return an exception's first line, or its name, without the full stop."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -139,7 +139,12 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     """
     if not isinstance(data["source"], Mapping):
         raise UserError("data.source says nothing of where the rows come from; choose data=...")
-    arrays: Arrays = build(data["source"], "data.source")
+    arrays = build(data["source"], "data.source")
+    if not isinstance(arrays, Arrays):
+        raise UserError(
+            f"data.source._target_ makes a {type(arrays).__name__}, where a source returns "
+            "descent.data.arrays.Arrays; README says how to write one."
+        )
     check_arrays(arrays)
     _check_augment(data.get("augment") or {}, arrays)
     rows = split_rows(
