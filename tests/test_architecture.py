@@ -91,6 +91,7 @@ BEFORE_TORCH = [
     *("descent.dashboard.opening", "descent.dashboard.server"),
     *("descent.data.arrays", "descent.data.bundled", "descent.data.line", "descent.data.table"),
     "descent.data.landscape",
+    *(f"descent.data.{n}" for n in ("layout", "reading", "columns", "encoding")),
     *("descent.data.split", "descent.data.scale", "descent.data.prepare"),
 ]  # fmt: skip
 

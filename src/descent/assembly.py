@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import ProgressBar
@@ -18,7 +19,7 @@ from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.progress import Progress
 from descent.config import build
 from descent.data.module import DataModule
-from descent.data.prepare import Description
+from descent.data.prepare import Description, Prepared
 from descent.device import choose_threads, describe_device
 from descent.errors import ForeignError, UserError, first_line
 from descent.foreign import fit_in, refuse_unfit, watching_batches
@@ -31,6 +32,8 @@ from descent.runs import Run
 from descent.stepping import Clip
 
 log = logging.getLogger(__name__)
+
+MOST_SHARES = 4  # classes whose share the data line shows
 
 # Arguments of Lightning's Trainer that would not mean here what they say.
 ELSEWHERE = {
@@ -100,12 +103,24 @@ def _describe(
             config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
             rows,
             _count(sum(len(c.features) for c in description.columns), "feature"),
-            f"{len(description.classes)} classes" if description.classes else "regression",
+            _classes(job.prepared) if description.classes else "regression",
         )
+        for note in description.notes:
+            log.info("          %s", note)
     log.info("model     %s, %s", type(learner.model).__name__, _count(parameters, "parameter"))
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
+
+
+def _classes(prepared: Prepared) -> str:
+    """Return how many classes there are, with the shares of the commonest in the training rows."""
+    arrays = prepared.arrays
+    counts = np.bincount(arrays.targets[prepared.rows["train"]], minlength=len(arrays.classes))
+    order = np.argsort(-counts, kind="stable")
+    shares = [f"{arrays.classes[i]} {counts[i] / counts.sum():.1%}" for i in order[:MOST_SHARES]]
+    more = ", ..." if len(order) > MOST_SHARES else ""
+    return f"{len(arrays.classes)} classes ({', '.join(shares)}{more})"
 
 
 def _count(number: int, noun: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,12 @@ from omegaconf import DictConfig
 
 from descent.config import check, check_targets, check_values, plain
 from descent.data.arrays import Arrays, Task
+from descent.data.columns import number_style
+from descent.data.encoding import encode
+from descent.data.layout import Dialect
 from descent.data.prepare import Description, Prepared, prepare
-from descent.data.table import encode, encode_targets, read_table
+from descent.data.reading import Table, read_table
+from descent.data.table import encode_targets
 from descent.errors import UserError
 from descent.recording.atomic import replacing
 from descent.runs import BEST, LAST, Run
@@ -40,6 +45,7 @@ class Evaluation:
         prepared: the data to evaluate; a new table is all `test`.
         weights: `best` or `last`.
         table: the new table, if there is one.
+        known: whether it says what is to be predicted, so that there are metrics.
         predict: where its predictions go.
         accelerator: Lightning's word for the device.
     """
@@ -50,6 +56,7 @@ class Evaluation:
     prepared: Prepared
     weights: str
     table: pl.DataFrame | None
+    known: bool
     predict: Path | None
     accelerator: str
 
@@ -84,14 +91,47 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     path = asked["data"]["path"]
     if path is None and predict is not None:
         raise UserError("predict=... needs rows to predict for; give data.path=... as well.")
-    table = None if path is None else read_table(path)
-    if table is None:
-        prepared = _own_rows(run, config, description)
+    if path is None:
+        prepared, table, known = _own_rows(run, config, description), None, True
     else:
-        prepared = _new_rows(table, path, description)
+        read = read_table(path, _dialect(asked["data"], config["data"]))
+        unseen = asked["data"]["unseen"] or config["data"].get("unseen", "other")
+        prepared, known = _new_rows(read, description, unseen)
+        table = read.frame
+        _check_names(table, description, path, predict)
     return Evaluation(
-        run, config, description, prepared, weights, table, predict, asked["accelerator"]
+        run, config, description, prepared, weights, table, known, predict, asked["accelerator"]
     )
+
+
+def _dialect(asked: Mapping[str, Any], ran: Mapping[str, Any]) -> Dialect:
+    """Return how a new table is written: as asked, else found out anew.
+
+    What a word means, and whether days come first, does not change from file to file.
+    """
+    given = {f.name: asked[f.name] for f in fields(Dialect) if f.name in asked}
+    for name in ("missing_words", "day_first"):
+        if given.get(name) is None:
+            given[name] = ran.get(name)
+    return Dialect(**given)
+
+
+def _check_names(
+    table: pl.DataFrame, description: Description, path: str, predict: Path | None
+) -> None:
+    """Refuse to write predictions over columns of the user's."""
+    taken = [name for name in _written(description) if name in table.columns]
+    if predict is not None and taken:
+        raise UserError(
+            f"{path} has a column '{taken[0]}' already, which predictions would overwrite; rename "
+            "or remove it."
+        )
+
+
+def _written(description: Description) -> list[str]:
+    """Return the columns that predictions add to a table."""
+    names = [f"predicted_{name}" for name in description.target_names]
+    return [*names, *(f"probability_{c}" for c in description.classes)]
 
 
 def _output(name: str | None, overwrite: bool) -> Path | None:
@@ -122,30 +162,36 @@ def _own_rows(run: Run, config: dict[str, Any], description: Description) -> Pre
     return prepared
 
 
-def _new_rows(table: pl.DataFrame, path: str, description: Description) -> Prepared:
-    if table.height == 0:
-        raise UserError(f"{path} has no rows below its header; there is nothing to predict.")
-    features = encode(table, description.columns, path)
-    targets = np.zeros(table.height, dtype=np.int64 if description.classes else np.float64)
-    if _has_target(table, description):
-        targets = encode_targets(table[description.target], description.classes, path)
-    everything = np.arange(table.height)
+def _new_rows(read: Table, description: Description, unseen: str) -> tuple[Prepared, bool]:
+    """Return a new table's rows, all `test`, and whether it says what is to be predicted."""
+    rows = read.frame.height
+    if rows == 0:
+        raise UserError(f"{read.path} has no rows below its header; there is nothing to predict.")
+    features, notes = encode(read, description.columns, unseen)
+    for note in (*read.notes, *notes):
+        log.info("%s: %s", read.path, note)
+    names = description.target_names
+    style = number_style(read, read.frame.columns)
+    targets, why_not = encode_targets(read, names, description.classes, style)
+    if targets is not None and description.target_scaler.log and targets.min() <= 0:
+        targets, why_not = None, f"target '{names[0]}' is not above 0 in every row"
+    known = targets is not None
+    if targets is None:
+        log.info("%s: %s, so no metrics", read.path, why_not)
+        # a class, and a number with a logarithm, which nothing is compared with
+        shape = (rows,) if len(names) == 1 else (rows, len(names))
+        targets = np.ones(shape, np.int64 if description.classes else np.float64)
+    everything = np.arange(rows)
     return Prepared(
         Arrays(
             features, targets, description.task, description.columns, description.target,
-            description.classes,
+            description.classes, target_names=description.targets,
         ),
         {"train": everything[:0], "val": everything[:0], "test": everything},
         description.scaler,
         description.target_scaler,
         batch_size=1,
-    )  # fmt: skip
-
-
-def _has_target(table: pl.DataFrame, description: Description) -> bool:
-    """Whether a new table says what is to be predicted, in every row."""
-    name = description.target
-    return name in table.columns and not table[name].is_null().any()
+    ), known  # fmt: skip
 
 
 def evaluate(evaluation: Evaluation) -> dict[str, float]:
@@ -164,8 +210,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
     learner = _restored(evaluation)
     data = DataModule(evaluation.prepared)
-    table, description = evaluation.table, evaluation.description
-    known = table is None or _has_target(table, description)
+    known = evaluation.known
     metrics: dict[str, float] = {}
     if known:
         trainer.test(learner, datamodule=data, verbose=False)
@@ -179,10 +224,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
         outputs = _outputs(learner, data.tensors["test"][0])
         _write(evaluation, outputs)
     elif not known:
-        log.info(
-            "No column '%s', so no metrics; predict=out.csv writes predictions.",
-            description.target,
-        )
+        log.info("predict=out.csv writes predictions")
     return metrics
 
 
@@ -223,18 +265,20 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
     description, table, path = evaluation.description, evaluation.table, evaluation.predict
     assert table is not None
     assert path is not None
-    name = f"predicted_{description.target}"
+    names = _written(description)
     if description.task is Task.REGRESSION:
-        columns = {name: description.target_scaler.undo(outputs.numpy())[:, 0]}
+        values = description.target_scaler.undo(outputs.numpy())
+        _check_predictions(values)
+        columns = dict(zip(names, values.T, strict=True))
     else:
         if description.task is Task.BINARY:
             p = outputs.sigmoid()
             shares = np.hstack([1 - p.numpy(), p.numpy()])
         else:
             shares = outputs.softmax(dim=1).numpy()
-        chosen = shares.argmax(axis=1)
-        columns = {name: np.array(description.classes)[chosen]}
-        columns |= {f"probability_{c}": shares[:, i] for i, c in enumerate(description.classes)}
+        _check_predictions(shares)
+        chosen = np.array(description.classes)[shares.argmax(axis=1)]
+        columns = dict(zip(names, [chosen, *shares.T], strict=True))
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
     with replacing(path) as file:
         if path.suffix == ".csv":
@@ -244,6 +288,15 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
         else:
             out.write_ipc(file)
     log.info("%s: %s rows with %s", path, f"{out.height:,}", ", ".join(columns))
+
+
+def _check_predictions(values: np.ndarray) -> None:
+    odd = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(odd):
+        raise UserError(
+            f"The prediction for row {odd[0] + 1} is {values[odd[0]][0]:g} ({len(odd)} such rows): "
+            "its values are too far from those of training; nothing was written."
+        )
 
 
 def _print_metrics(evaluation: Evaluation, metrics: dict[str, float]) -> None:

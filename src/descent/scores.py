@@ -9,6 +9,7 @@ from torch import Tensor
 
 from descent.data.arrays import Task
 from descent.data.prepare import Description
+from descent.data.scale import Scaler
 from descent.metrics import classes, of_task
 from descent.shapes import Float, Shaped
 
@@ -42,8 +43,7 @@ class Scores:
         return {m.name: m.formula(shown, self._wanted) for m in self._metrics if m.formula}
 
     def _unscaled(self, values: Tensor) -> Tensor:
-        scaler = self.data.target_scaler
-        return values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
+        return unscaled(values, self.data.target_scaler)
 
 
 class SplitScores:
@@ -79,6 +79,12 @@ class SplitScores:
         values = {"loss": torch.stack(losses).sum() / len(wanted)}
         values |= Scores(self.data, wanted)(torch.cat(outputs).unsqueeze(0))
         return {f"{split}/{name}": float(value) for name, value in values.items()}
+
+
+def unscaled(values: Shaped[Tensor, ...], scaler: Scaler) -> Shaped[Tensor, ...]:
+    """Return targets or outputs [..., C] in the units they had before they were scaled."""
+    linear = values * values.new_tensor(scaler.scale) + values.new_tensor(scaler.offset)
+    return linear.exp() if scaler.log else linear
 
 
 def predictions(task: Task, outputs: Float[Tensor, "B C"]) -> Shaped[Tensor, "B ..."]:

@@ -8,8 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from descent.data.arrays import Column, Task
-from descent.data.table import encode, encode_targets, read_table, table
+from descent.data.arrays import Arrays, Column, Kind, Task
+from descent.data.columns import Style
+from descent.data.encoding import encode
+from descent.data.layout import Dialect
+from descent.data.reading import Table, read_table
+from descent.data.table import encode_targets
+from descent.data.table import table as source
 from descent.errors import UserError
 
 ROWS = 12
@@ -22,6 +27,16 @@ FRAME = pl.DataFrame(
         "price": [100.25 * (i + 1) for i in range(ROWS)],
     }
 )
+
+
+def table(path: str, target: str, *args: object, **options: object) -> Arrays:
+    """Return a table's arrays as if all of its rows trained."""
+    arrays = source(path, target, *args, **options)
+    return arrays.fit(arrays, np.arange(arrays.rows))
+
+
+def new(frame: pl.DataFrame) -> Table:
+    return Table(frame, "new.csv", Dialect())
 
 
 def written(frame: pl.DataFrame, path: Path) -> str:
@@ -67,7 +82,7 @@ def test_the_arrays_are_the_tables_values(path: str) -> None:
 
 def test_categories_are_in_the_order_of_the_alphabet_and_each_row_has_one(path: str) -> None:
     arrays = table(path, "price", ["town"])
-    assert arrays.columns == (Column("town", ("Bonn", "Oslo", "Pisa")),)
+    assert arrays.columns == (Column("town", ("Bonn", "Oslo", "Pisa"), Kind.CATEGORY),)
     assert (arrays.features.sum(axis=1) == 1).all()
 
 
@@ -108,8 +123,8 @@ TARGETS = {
     "booleans": ([True, False] * 6, Task.BINARY, ("false", "true")),
     "few whole numbers": ([10, 2, 1] * 4, Task.MULTICLASS, ("1", "2", "10")),
     "two whole numbers": ([-1, 1] * 6, Task.BINARY, ("-1", "1")),
-    "ten whole numbers": ([*range(10), 0, 1], Task.MULTICLASS, tuple("0123456789")),
-    "eleven whole numbers": ([*range(11), 0], Task.REGRESSION, ()),
+    "six whole numbers": ([*range(6)] * 2, Task.MULTICLASS, tuple("012345")),
+    "seven whole numbers in twelve rows": ([*range(7), *range(5)], Task.REGRESSION, ()),
     "fractions": ([0.5, 1.5] * 6, Task.REGRESSION, ()),
     "whole numbers written as fractions": ([0.0, 1.0] * 6, Task.REGRESSION, ()),
 }
@@ -139,7 +154,7 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
 
 
 def test_texts_cannot_be_regressed(path: str) -> None:
-    with pytest.raises(UserError, match=r"Column 'town' of .*houses.csv must hold numbers, but ho"):
+    with pytest.raises(UserError, match=r"target 'town' must hold numbers for data.task=regressio"):
         table(path, "town", task="regression")
 
 
@@ -155,56 +170,76 @@ def test_a_measurement_is_no_class(tmp_path: Path) -> None:
 def test_a_new_table_is_encoded_as_the_training_table_was(path: str) -> None:
     arrays = table(path, "price")
     # other order, other columns between, no target, not all of the categories
-    new = FRAME.select("garden", pl.lit("?").alias("note"), "town", "rooms", "size")[3:5]
-    np.testing.assert_array_equal(encode(new, arrays.columns, "new.csv"), arrays.features[3:5])
+    few = FRAME.select("garden", pl.lit("?").alias("note"), "town", "rooms", "size")[3:5]
+    np.testing.assert_array_equal(encode(new(few), arrays.columns)[0], arrays.features[3:5])
 
 
 def test_a_new_table_may_be_empty_of_rows_to_encode(path: str) -> None:
     columns = table(path, "price").columns
-    assert encode(FRAME[:0], columns, "new.csv").shape == (0, 6)
+    assert encode(new(FRAME[:0]), columns)[0].shape == (0, 6)
 
 
 def test_whole_numbers_may_stand_where_fractions_stood(path: str) -> None:
     columns = table(path, "price", ["size"]).columns
-    assert encode(pl.DataFrame({"size": [50, 60]}), columns, "new.csv").tolist() == [[50], [60]]
+    assert encode(new(pl.DataFrame({"size": [50, 60]})), columns)[0].tolist() == [[50], [60]]
 
 
 def test_categories_that_look_like_numbers_are_recognized(tmp_path: Path) -> None:
-    codes = pl.DataFrame({"code": ["12", "x7", "x8"], "y": [1.5, 2.5, 3.5]})
+    codes = pl.DataFrame({"code": ["12", "x7", "x8", "x9"], "y": [1.5, 2.5, 3.5, 4.5]})
     columns = table(written(codes, tmp_path / "t.csv"), "y").columns
-    new = read_table(written(pl.DataFrame({"code": [12, 12]}), tmp_path / "new.csv"))
-    assert encode(new, columns, "new.csv").tolist() == [[1, 0, 0], [1, 0, 0]]
+    read = read_table(written(pl.DataFrame({"code": [12, 12]}), tmp_path / "new.csv"))
+    assert encode(read, columns)[0].tolist() == [[1, 0, 0, 0], [1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
-    ("new", "sentence"),
+    ("frame", "sentence"),
     [
         (FRAME.drop("rooms").rename({"size": "siz"}),
-         "new.csv has no column 'size'; did you mean 'siz'\\? It has siz, town, garden, price"),
-        (FRAME.with_columns(town=pl.lit("Rome")),
-         "Column 'town' of new.csv holds 'Rome' in row 1, which was never seen in training; "
-         "known are Bonn, Oslo, Pisa"),
-        (FRAME.with_columns(rooms=pl.lit("many")),
-         "Column 'rooms' of new.csv must hold numbers, but holds String"),
-        (FRAME.with_columns(size=pl.lit(None, pl.Float64)),
-         r"Column 'size' of new.csv has no value in row 1 \(12 rows in all\)"),
-        (FRAME.with_columns(size=pl.lit(float("inf"))), "new.csv's rows hold inf in column 'size'"),
+         "new.csv: no columns size, rooms; it has siz, town, garden, price"),
+        (FRAME.rename({"size": "siz"}), "no column 'size'; did you mean 'siz'; it has siz"),
+        (FRAME.with_columns(rooms=pl.lit("many"), size=pl.lit("few")),
+         "column 'size' must hold numbers, but holds 'few'; column 'rooms' must hold numbers"),
+        (FRAME.with_columns(size=pl.lit(float("inf"))), "'size' holds inf in row 1 .12 such rows"),
+        (FRAME.with_columns(garden=pl.lit("maybe")), "'garden' must hold true or false, but holds"),
     ],
-    ids=["missing", "unseen", "texts", "empty", "inf"],
+    ids=["several missing", "one missing", "texts", "inf", "no boolean"],
 )  # fmt: skip
 def test_a_new_table_that_does_not_fit_is_refused(
-    new: pl.DataFrame, sentence: str, path: str
+    frame: pl.DataFrame, sentence: str, path: str
 ) -> None:
     columns = table(path, "price").columns
     with pytest.raises(UserError, match=sentence):
-        encode(new, columns, "new.csv")
+        encode(new(frame), columns)
+
+
+def test_what_training_never_saw_is_none_of_the_known_ones_or_an_error(path: str) -> None:
+    columns = table(path, "price", ["town"]).columns
+    rome = new(FRAME.with_columns(town=pl.lit("Rome")))
+    features, notes = encode(rome, columns)
+    assert not features.any()
+    assert notes == [
+        "column 'town' holds 'Rome' (12 rows), never seen in training; taken as none of the known "
+        "ones"
+    ]
+    with pytest.raises(
+        UserError, match=r"'Rome' \(12 rows\), never seen .* data.unseen=other takes"
+    ):
+        encode(rome, columns, unseen="error")
+
+
+def test_gaps_of_a_new_table_are_filled_with_what_training_learnt(path: str) -> None:
+    columns = table(path, "price", ["size", "town"]).columns
+    gaps = new(FRAME.with_columns(size=pl.lit(None, pl.Float64), town=pl.lit(None, pl.String))[:1])
+    features, notes = encode(gaps, columns)
+    assert features.tolist() == [[56.0, 0, 0, 0]]  # the median of 50.5 to 61.5
+    assert notes[0] == "1 gaps in size filled with 56"
 
 
 def test_one_stray_text_in_a_new_column_is_pointed_at(path: str) -> None:
     columns = table(path, "price").columns
-    rooms = ["1", "2", "n/a", *["3"] * 9]
-    with pytest.raises(UserError, match="holds numbers but for row 3, 'n/a'"):
-        encode(FRAME.with_columns(rooms=pl.Series(rooms)), columns, "new.csv")
+    sizes = [*(f"{i}.5" for i in range(11)), "oops"]
+    with pytest.raises(UserError, match="'size' holds numbers but for row 12, 'oops'"):
+        encode(new(FRAME.with_columns(size=pl.Series(sizes))), columns)
 
 
 def test_a_column_name_among_many_is_not_drowned(tmp_path: Path) -> None:
@@ -216,15 +251,38 @@ def test_a_column_name_among_many_is_not_drowned(tmp_path: Path) -> None:
 # ---- new targets
 
 
+def targets_of(values: list[object], classes: tuple[str, ...]) -> tuple[list[float] | None, str]:
+    got, why_not = encode_targets(new(pl.DataFrame({"y": values})), ["y"], classes, Style("."))
+    return (None if got is None else got.tolist()), why_not
+
+
 def test_known_classes_of_a_new_target_become_their_indices() -> None:
-    codes = encode_targets(pl.Series("y", ["b", "a", "b"]), ("a", "b"), "new.csv")
-    assert codes.tolist() == [1, 0, 1]
+    assert targets_of(["b", "a", "b"], ("a", "b")) == ([1, 0, 1], "")
 
 
 def test_numbers_of_a_new_target_stay_numbers() -> None:
-    assert encode_targets(pl.Series("y", [3, 4]), (), "new.csv").tolist() == [3.0, 4.0]
+    assert targets_of([3, 4], ()) == ([3.0, 4.0], "")
 
 
-def test_an_unknown_class_of_a_new_target_is_refused() -> None:
-    with pytest.raises(UserError, match=r"'c' in row 2, which was never seen .* known are a, b"):
-        encode_targets(pl.Series("y", ["b", "c"]), ("a", "b"), "new.csv")
+@pytest.mark.parametrize("written_as", [[1, 0], [1.0, 0.0], ["1", "0"], ["1.0", "0.0"]])
+@pytest.mark.parametrize("classes", [("0", "1", "2"), ("0.0", "1.0", "2.0")])
+def test_a_class_is_the_same_class_however_its_number_is_written(
+    written_as: list[object], classes: tuple[str, ...]
+) -> None:
+    assert targets_of(written_as, classes) == ([1, 0], "")
+
+
+def test_codes_with_leading_zeros_are_not_the_numbers_they_look_like() -> None:
+    assert targets_of(["01", "1"], ("01", "1")) == ([0, 1], "")
+    assert targets_of(["01"], ("1", "2"))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (["b", "c"], "target 'y' is 'c' in row 2, none of the classes a, b"),
+        (["b", None], "target 'y' is missing in row 2"),
+    ],
+)
+def test_an_unknown_new_target_costs_the_metrics_and_says_why(values, why) -> None:
+    assert targets_of(values, ("a", "b")) == (None, why)

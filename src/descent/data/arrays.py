@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from descent.errors import UserError
-from descent.shapes import Shaped
+from descent.shapes import Float, Int, Shaped
+
+
+class Kind(StrEnum):
+    """What a column of a table holds."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    CATEGORY = "category"
+    CODE = "code"  # texts of digits, such as 00713
+    DATE = "date"
 
 
 class Task(StrEnum):
@@ -29,17 +40,77 @@ class Task(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
-    """One input column: numbers as they are, or texts that become one feature per category."""
+    """One input column and the features it becomes.
+
+    Args:
+        name: of the column.
+        categories: texts that become one feature each, as written; None for numbers and dates.
+        kind: what the column holds.
+        fill: what stands in for a missing number, or a missing date's days since 1970; None where
+            gaps are refused.
+        gap: whether a feature of its own says that the value was missing.
+        parts: of a date, such as `month`.
+        shares: of the categories in the training rows; the column is then one feature, the share.
+        buckets: how many features hashed texts are spread over; 0 for none.
+        day_first: how dates like 01/02/2026 were read, where that was a question.
+    """
 
     name: str
     categories: tuple[str, ...] | None = None
+    kind: Kind = Kind.NUMBER
+    fill: float | None = None
+    gap: bool = False
+    parts: tuple[str, ...] = ()
+    shares: tuple[float, ...] | None = None
+    buckets: int = 0
+    day_first: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.categories is not None and self.kind is Kind.NUMBER:
+            object.__setattr__(self, "kind", Kind.CATEGORY)
 
     @property
     def features(self) -> tuple[str, ...]:
         """The names of the features this column becomes."""
-        if self.categories is None:
-            return (self.name,)
-        return tuple(f"{self.name}={category}" for category in self.categories)
+        if self.parts:
+            names = tuple(f"{self.name} {part}" for part in self.parts)
+        elif self.buckets:
+            names = tuple(f"{self.name} bucket {i}" for i in range(self.buckets))
+        elif self.shares is not None:
+            names = (f"{self.name} share",)
+        elif self.categories is not None:
+            names = tuple(f"{self.name}={category}" for category in self.categories)
+        else:
+            names = (self.name,)
+        return (*names, f"{self.name} missing") if self.gap else names
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `data.json` keeps of the column, what is as usual left out."""
+        usual = Column(self.name)
+        kept = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name in ("name", "kind", "categories")
+            or getattr(self, f.name) != getattr(usual, f.name)
+        }
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in kept.items()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Column:
+        """Read `to_dict` back, or what was kept before columns had kinds.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no column.
+        """
+        known = {f.name for f in fields(cls)}
+        odd = [key for key in data if key not in known]
+        if odd:
+            raise ValueError(f"a column has no '{odd[0]}'")
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
+        }
+        usual = Kind.NUMBER if values.get("categories") is None else Kind.CATEGORY
+        return cls(**{**values, "kind": Kind(values.get("kind", usual))})
 
 
 @dataclass(frozen=True)
@@ -51,11 +122,18 @@ class Arrays:
         targets: [N] class indices from 0 for classification, [N] or [N, C] numbers for regression.
         task: what is predicted.
         columns: the input columns, whose features in order are the F features.
-        target: the target's name.
+        target: the target's name; of several, their names.
         classes: class names by index; empty for regression.
         disposable: the features may be overwritten by the tensors made from them, because their
             source keeps no hold of them; large float32 data then never exist twice.
         image: height and width, where the features are the pixels of a grey image, row by row.
+        fit: makes the arrays anew once it is known which rows train: what fills gaps, and which
+            categories there are, is learnt from those alone. None where nothing is to be learnt.
+        groups: [N] codes of the groups that a split keeps together.
+        times: [N] by which a split keeps the latest rows for test and the earlier for training.
+        weights: [N] of each row in the loss.
+        notes: what was decided about the data, a line each.
+        target_names: of several targets; empty for one.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -66,6 +144,12 @@ class Arrays:
     classes: tuple[str, ...] = ()
     disposable: bool = False
     image: tuple[int, int] | None = None
+    fit: Callable[[Arrays, Int[np.ndarray, " n"]], Arrays] | None = None
+    groups: Shaped[np.ndarray, " N"] | None = None
+    times: Shaped[np.ndarray, " N"] | None = None
+    weights: Float[np.ndarray, " N"] | None = None
+    notes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -93,7 +177,8 @@ def numeric(names: Sequence[str]) -> tuple[Column, ...]:
 def fingerprint(arrays: Arrays) -> str:
     """Return a digest of all values, to notice when a source has changed since training."""
     digest = hashlib.blake2b(digest_size=16)
-    for values in (arrays.features, arrays.targets):
+    parts = (arrays.features, arrays.targets, arrays.weights)
+    for values in (part for part in parts if part is not None):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
@@ -106,8 +191,7 @@ def check_arrays(arrays: Arrays) -> None:
             than two classes.
     """
     features, targets = arrays.features, arrays.targets
-    if arrays.rows == 0:
-        raise UserError("The data have no rows; there is nothing to train on.")
+    check_classes(arrays)
     if features.shape[1] == 0:
         raise UserError("The data have no features; name at least one column in data.features.")
     check_finite(features, arrays.feature_names, "feature")
@@ -120,6 +204,12 @@ def check_arrays(arrays: Arrays) -> None:
             "Every feature is constant, so nothing can be learnt from them; "
             "choose others with data.features."
         )
+
+
+def check_classes(arrays: Arrays) -> None:
+    """Check what a split needs: rows, and two classes of them in a classification."""
+    if arrays.rows == 0:
+        raise UserError("The data have no rows; there is nothing to train on.")
     if arrays.task.is_classification and len(arrays.classes) < 2:
         found = f"only '{arrays.classes[0]}'" if arrays.classes else "none"
         raise UserError(

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from descent.config import build
-from descent.data.arrays import Arrays, Column, Task, check_arrays, fingerprint
+from descent.data.arrays import (
+    Arrays,
+    Column,
+    Task,
+    check_arrays,
+    check_classes,
+    fingerprint,
+)
 from descent.data.scale import Scaler, fit_scaler
 from descent.data.split import split_rows
 from descent.errors import UserError
@@ -27,6 +34,7 @@ class Prepared:
         scaler: for features.
         target_scaler: for regression targets.
         batch_size: rows per step, `full` resolved.
+        notes: what was decided about the data, a line each.
     """
 
     arrays: Arrays
@@ -34,6 +42,7 @@ class Prepared:
     scaler: Scaler
     target_scaler: Scaler
     batch_size: int
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._description = self._describe()
@@ -48,15 +57,14 @@ class Prepared:
             "task": str(arrays.task),
             "target": arrays.target,
             "classes": list(arrays.classes),
-            "columns": [
-                {"name": c.name, "categories": c.categories and list(c.categories)}
-                for c in arrays.columns
-            ],
+            "columns": [column.to_dict() for column in arrays.columns],
             "outputs": arrays.outputs,
             "scaler": self.scaler.to_dict(),
             "target_scaler": self.target_scaler.to_dict(),
             "rows": {name: len(rows) for name, rows in self.rows.items()},
             "fingerprint": fingerprint(arrays),
+            "targets": list(arrays.target_names),
+            "notes": list(self.notes),
         }
 
 
@@ -73,6 +81,13 @@ class Description:
     target_scaler: Scaler
     rows: Mapping[str, int]
     fingerprint: str
+    targets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The columns to predict; one, or one for each output."""
+        return self.targets or (self.target,)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Description:
@@ -82,10 +97,7 @@ class Description:
             DamageError: which field is missing, or does not go with the others.
         """
         check_description(data)
-        columns = tuple(
-            Column(c["name"], None if c["categories"] is None else tuple(c["categories"]))
-            for c in data["columns"]
-        )
+        columns = tuple(Column.from_dict(column) for column in data["columns"])
         made = cls(
             task=Task(data["task"]),
             target=data["target"],
@@ -96,6 +108,8 @@ class Description:
             target_scaler=Scaler.from_dict(data["target_scaler"]),
             rows=dict(data["rows"]),
             fingerprint=data["fingerprint"],
+            targets=tuple(data.get("targets", ())),
+            notes=tuple(data.get("notes", ())),
         )
         made._check()
         return made
@@ -145,21 +159,42 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
             f"data.source._target_ makes a {type(arrays).__name__}, where a source returns "
             "descent.data.arrays.Arrays; README says how to write one."
         )
-    check_arrays(arrays)
-    _check_augment(data.get("augment") or {}, arrays)
+    check_classes(arrays) if arrays.fit else check_arrays(arrays)
+    notes: list[str] = []
     rows = split_rows(
-        arrays, data["val_fraction"], data["test_fraction"], data["split_seed"], data["limit"]
-    )
+        arrays, data["val_fraction"], data["test_fraction"], data["split_seed"], data["limit"],
+        folds=data.get("folds"), fold=data.get("fold", 0), notes=notes,
+    )  # fmt: skip
     train = rows["train"]
+    if arrays.fit is not None:
+        arrays = arrays.fit(arrays, train)
+        check_arrays(arrays)
+    _check_augment(data.get("augment") or {}, arrays)
     numbers = arrays.targets.reshape(arrays.rows, -1)
     target_kind = "none" if arrays.task.is_classification else data["scale_target"]
+    batch = _batch_size(data["batch_size"], len(train), notes)
     return Prepared(
         arrays,
         rows,
         fit_scaler(data["scale"], arrays.features, train),
-        fit_scaler(target_kind, numbers, train),
-        _batch_size(data["batch_size"], len(train)),
+        fit_scaler(target_kind, numbers, train, log=_log_target(data, arrays)),
+        batch,
+        (*arrays.notes, *notes),
     )
+
+
+def _log_target(data: Mapping[str, Any], arrays: Arrays) -> bool:
+    """Whether the logarithm of the target is learnt; refuse one that has none."""
+    if not data.get("log_target", False):
+        return False
+    if arrays.task.is_classification:
+        raise UserError("data.log_target=true needs numbers to regress, not classes; leave it out.")
+    if arrays.task is Task.LANDSCAPE or arrays.targets.min() <= 0:
+        raise UserError(
+            f"data.log_target=true needs a target above 0 in every row, but '{arrays.target}' goes "
+            f"down to {arrays.targets.min():g}; leave it out."
+        )
+    return True
 
 
 def _check_augment(options: Mapping[str, float | int], arrays: Arrays) -> None:
@@ -178,12 +213,9 @@ def _check_augment(options: Mapping[str, float | int], arrays: Arrays) -> None:
         )
 
 
-def _batch_size(given: int | str, rows: int) -> int:
+def _batch_size(given: int | str, rows: int, notes: list[str]) -> int:
     if given == "full":
         return rows
     if int(given) > rows:
-        raise UserError(
-            f"data.batch_size={given} is larger than the {rows} training rows; "
-            "give a smaller number, or data.batch_size=full."
-        )
-    return int(given)
+        notes.append(f"data.batch_size={given} is more than the {rows} training rows: full batches")
+    return min(int(given), rows)

@@ -170,15 +170,37 @@ def _check_keys(node: Any, where: str) -> None:
 MOST_OUTPUTS = 10_000  # of a regression; there are as many of a classification as classes
 
 
+KINDS = ("number", "boolean", "category", "code", "date")  # of `data.arrays.Kind`
+PARTS = ("days", "year", "month", "day", "weekday", "hour")
+MOST_BUCKETS = 10_000
+COLUMN: Mapping[str, Check] = {
+    "name": is_text,
+    "kind": lambda value: value in KINDS,
+    "categories": lambda value: (
+        value is None or (each(is_text)(value) and len({*value}) == len(value))
+    ),
+    "fill": lambda value: value is None or is_finite(value),
+    "gap": lambda value: type(value) is bool,
+    "parts": each(lambda value: value in PARTS),
+    "shares": each(is_finite),
+    "buckets": lambda value: type(value) is int and 0 <= value <= MOST_BUCKETS,
+    "day_first": lambda value: value is None or type(value) is bool,
+}
+
+
 def _is_column(value: Any) -> bool:
-    if not isinstance(value, dict) or not is_text(value.get("name")) or "categories" not in value:
+    if not isinstance(value, dict) or not {"name", "categories"} <= value.keys():
         return False
-    found = value["categories"]
-    return found is None or (each(is_text)(found) and len({*found}) == len(found) > 0)
+    if any(key not in COLUMN or not COLUMN[key](item) for key, item in value.items()):
+        return False
+    shares = value.get("shares")
+    return shares is None or len(shares) == len(value["categories"] or ())
 
 
 def _is_scaler(value: Any) -> bool:
     if not isinstance(value, dict) or not {"offset", "scale"} <= value.keys():
+        return False
+    if type(value.get("log", False)) is not bool:
         return False
     numbers = each(is_finite)(value["offset"]) and each(is_finite)(value["scale"])
     return numbers and all(scale > 0 for scale in value["scale"])
@@ -199,7 +221,7 @@ DESCRIPTION: Mapping[str, tuple[Check, str]] = {
         lambda value: each(is_text)(value) and len({*value}) == len(value),
         "a list of different texts",
     ),
-    "columns": (each(_is_column), "a list of names, each with its categories or null"),
+    "columns": (each(_is_column), "a list of names, each with its kind and categories or null"),
     "outputs": (
         lambda value: type(value) is int and 1 <= value <= MOST_OUTPUTS,
         f"a whole number from 1 to {MOST_OUTPUTS:,}",
@@ -209,6 +231,11 @@ DESCRIPTION: Mapping[str, tuple[Check, str]] = {
     "rows": (_is_rows, "the rows of train, val and test"),
     "fingerprint": TEXT,
 }
+# What `data.json` had not from the beginning.
+LATER: Mapping[str, tuple[Check, str]] = {
+    "targets": (each(is_text), "a list of names"),
+    "notes": (each(is_text), "a list of texts"),
+}
 
 
 def check_description(values: Any) -> None:
@@ -217,7 +244,7 @@ def check_description(values: Any) -> None:
     Raises:
         DamageError: a field is missing or not what it must be.
     """
-    check_fields(values, DESCRIPTION)
+    check_fields(values, {**DESCRIPTION, **LATER})
     lacking = [key for key in DESCRIPTION if key not in values]
     if lacking:
         raise DamageError(f"it has no {lacking[0]}")
