@@ -24,7 +24,7 @@ FLOORS = [
     ["landscapes", "metrics", "machine", "blame"],
     ["rules", "models", "recording"],
     ["config", "typed"],
-    ["data", "foreign"],
+    ["data", "foreign", "keys"],
     [
         "averaging",
         "runs",
@@ -79,6 +79,7 @@ ONLY_INSIDE_FUNCTIONS = (
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
     "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.blame",
+    "descent.keys",
     "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
     "descent.runs",

@@ -35,6 +35,7 @@ from descent.errors import (
     first_line,
     out_of_memory,
 )
+from descent.keys import check_keys
 from descent.machine import check_counts
 from descent.metrics import default_metric, direction
 from descent.recording.atomic import FATAL, foreign, write_error
@@ -259,7 +260,9 @@ class FrontDoor(Callback):
                 Run(config.resume).config()  # before Hydra makes or touches the directory
                 hold(Path(config.resume))
                 return
-            check(_job_config(config))
+            job = _job_config(config)
+            check(job)
+            check_keys(job)
             _check_directory(config.hydra.run.dir)
             check_counts(config)
             # Lightning starts further ranks of one run by running the command again

@@ -16,6 +16,7 @@ from descent.config import check, check_targets, check_values, plain, settle_pat
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.errors import UserError
+from descent.keys import leave_out
 from descent.metrics import check_metrics
 from descent.runs import LAST, Run
 
@@ -58,6 +59,8 @@ def open_job(cfg: DictConfig) -> Job:
         return _continue(Run(cfg.resume), cfg, typed)
     check(cfg)
     config = plain(cfg)
+    for note in leave_out(config, hydra.runtime.choices):
+        log.info("note      %s", note)
     settle_paths(config)
     if hydra.mode == RunMode.MULTIRUN:
         typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many

@@ -58,6 +58,11 @@ def understood(words: Sequence[str], script: str) -> list[str]:
     for at, word in enumerate(overrides):
         parsed = _parse(word, overrides, at)
         key = parsed.key_or_group
+        if script != "train" and (word.startswith("~") or word.startswith("+")):
+            raise UserError(
+                f"{word}: src/{script}.py takes its own options and no others; "
+                f"python src/{script}.py --help lists them."
+            )
         if script == "report" and key == "sweep":
             # Hydra would take it for a choice in conf/sweep/
             word = word.replace("sweep", "multirun", 1)

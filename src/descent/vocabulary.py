@@ -185,7 +185,7 @@ VALUES = {
 def replacement(key: str) -> str | None:
     """Return what answers an option that does not exist, as the end of its sentence."""
     if key in ALIASES:
-        return f"; did you mean '{ALIASES[key]}'?"
+        return f"did you mean '{ALIASES[key]}'?"
     if key.startswith("trainer.") and (words := TRAINER.get(key.removeprefix("trainer."))):
         return f"{words}."
     while key:

@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config import flatten, plain
 from descent.errors import UserError
+from descent.keys import check_keys, leave_out
 
 BY_NUMBER = "${hydra.job.num}"
 ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option
@@ -83,6 +84,7 @@ class Composer:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._bases: dict[tuple[str, ...], _Base] = {}
+        self._notes: set[str] = set()  # said once for all jobs
         self._current: _Base | None = None  # whose choices `${hydra:...}` tells
         self._parser = OverridesParser.create(config_loader=loader)
         self._parse = lru_cache(maxsize=None)(self._parser.parse_override)
@@ -147,6 +149,7 @@ class Composer:
         without._set_parent(None)
         OmegaConf.copy_cache(from_config=cfg, to_config=without)
         plain(without)  # says what is not set, or does not resolve
+        check_keys(without)
         unresolved: Any = OmegaConf.to_container(without, resolve=False)
         leaves = dict(flatten(unresolved))
         return _Base(cfg, unresolved, [k for k, v in leaves.items() if _refers(v)])
@@ -167,6 +170,10 @@ class Composer:
             references |= {k: None for k, v in flatten({name: found}) if _refers(v)}
         for name in references:
             _put(config, name, self._follow(base, config, name))
+        for note in leave_out(config, base.cfg.hydra.runtime.choices):
+            if note not in self._notes:
+                self._notes.add(note)
+                print(f"note      {note}", flush=True)
         return config
 
     def _follow(self, base: _Base, config: Mapping[str, Any], name: str) -> Any:
