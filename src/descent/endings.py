@@ -42,6 +42,7 @@ class Reason(Enum):
     MEMORY = (Status.FAILED, "there was not enough memory: {error}")
     EXIT = (Status.FAILED, "code that it was given ended it: {error}")
     TIME = (Status.FAILED, "took longer than hydra.launcher.job_seconds={seconds:g}")
+    GIVEN_UP = (Status.FAILED, "{error}")
     DEATH = (Status.FAILED, "its worker process died (killed, or out of memory?)")
     EXCEPTION = (Status.FAILED, "{error}")
 

@@ -324,6 +324,7 @@ LAUNCHER = {
     "workers": _int(1, None),
     "stack": _int(1, "auto"),
     "on_failure": _one_of("continue", "stop"),
+    "job_seconds": _positive(None),
 }
 
 # Options that are typed under another name.

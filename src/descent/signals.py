@@ -168,11 +168,12 @@ def _end(number: int) -> None:
 # ---- children
 
 
-def end_with_parent(parent: int | None = None) -> None:
+def end_with_parent(parent: int | None = None, watch: bool = True) -> None:
     """See to it that this process ends when the one that needs it does, however that ended.
 
     Args:
         parent: its process id; None for what the environment says.
+        watch: also look after it, now and then: it need not be the one that forked this one.
     """
     given = parent or int(os.environ.get(PARENT, "0"))
     if not given or os.name != "posix":
@@ -182,9 +183,10 @@ def end_with_parent(parent: int | None = None) -> None:
 
         with suppress(OSError, AttributeError):  # the kernel sees to it, at once
             ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    # the parent may be somebody else's child's: of a process forked by a server the server is it
-    watch = threading.Thread(target=_watch, args=(given,), daemon=True, name="end with parent")
-    watch.start()
+    if not _lives(given):  # it ended before the kernel was told
+        os._exit(1)
+    if watch:
+        threading.Thread(target=_watch, args=(given,), daemon=True, name="parent").start()
 
 
 def _watch(pid: int) -> None:

@@ -9,6 +9,7 @@ The file also keeps some room on the disk: on a full one, the words that tell so
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ LOCK = ".lock"
 RESERVE = 1 << 14  # bytes: what tells the end of a run takes one or two blocks
 
 _locks: dict[Path, int] = {}  # descriptors of what this process holds
+_owner = 0  # this process's number, once it holds something
 _made: dict[Path, list[Path]] = {}  # by directory claimed: what was not there before
 
 
@@ -48,6 +50,7 @@ def hold(directory: Path) -> None:
         UserError: another process holds it.
         WriteError: it cannot be written to.
     """
+    global _owner
     key = directory.resolve()
     while key not in _locks:
         fd = open_growing(directory / LOCK)
@@ -61,7 +64,7 @@ def hold(directory: Path) -> None:
         if not _is_named(fd, directory / LOCK):  # whoever held it has just removed it
             os.close(fd)
             continue
-        _locks[key] = fd
+        _locks[key], _owner = fd, os.getpid()
         reserve(directory, RESERVE)
         with suppress(OSError):
             clear_parts(directory)
@@ -95,7 +98,11 @@ def let_go(directory: Path) -> None:
 def let_all_go() -> None:
     """Hold nothing any longer: the command ends."""
     for directory in list(_locks):
-        let_go(directory)
+        if _owner == os.getpid():  # a process that was forked holds nothing
+            let_go(directory)
+
+
+atexit.register(let_all_go)
 
 
 def claimed(directory: Path) -> bool:

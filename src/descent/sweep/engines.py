@@ -9,16 +9,20 @@ ray backend yields nothing before everything is done (joblib 1.6, distributed 20
 from __future__ import annotations
 
 import importlib
+import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from functools import partial
 from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from descent.errors import UserError
+from descent.signals import deaf, end_with_parent
 from descent.sweep import forking
 
 # Read when a worker imports torch, numpy or polars. Ray and dask's nanny set the first themselves.
@@ -33,6 +37,8 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
+# a worker that dies is told of in a sentence: loky need not print its stack
+VARIABLES = {**ONE_THREAD, "PYTHONFAULTHANDLER": os.environ.get("PYTHONFAULTHANDLER", "")}
 
 Errors = tuple[type[BaseException], ...]
 
@@ -76,9 +82,9 @@ class Loky:
         self.deaths: Errors = (TerminatedWorkerError,)
         self.lost: Errors = ()
         self._broken = BrokenProcessPool
-        forked = forking.context()
-        how = {"env": ONE_THREAD} if forked is None else {"context": forked}
-        self._start = partial(ProcessPoolExecutor, max_workers=1, **how)
+        self._pool = partial(
+            ProcessPoolExecutor, max_workers=1, initializer=end_with_parent, initargs=(os.getpid(),)
+        )
         self._count = count or cpu_count()
         self._idle: list[Any] = []
         self._busy: dict[Future[Any], Any] = {}
@@ -90,22 +96,40 @@ class Loky:
     def warm(self, work: Callable[[Any], Any], task: Any) -> None:
         """Start all processes; what they are given next waits until this is done."""
         for _ in range(self._count):
-            pool = self._start()
-            pool.submit(work, task)
+            pool, _ = self._begin(work, task)
             self._idle.append(pool)
 
     def submit(self, work: Callable[[Any], Any], task: Any) -> Future[Any]:
         """Run the task in an idle process, or in a new one."""
         for done in [future for future in self._busy if future.done()]:
             self._idle.append(self._busy.pop(done))
-        while True:
-            pool = self._idle.pop() if self._idle else self._start()
-            try:
+        while self._idle:
+            pool = self._idle.pop()
+            with suppress(self._broken):  # its process died while it was idle: take another
                 future: Future[Any] = pool.submit(work, task)
-            except self._broken:  # its process died, at work or idle; take another
-                continue
-            self._busy[future] = pool
-            return future
+                self._busy[future] = pool
+                return future
+        pool, future = self._begin(work, task)
+        self._busy[future] = pool
+        return future
+
+    def _begin(self, work: Callable[[Any], Any], task: Any) -> tuple[Any, Future[Any]]:
+        """Start a process with a first task."""
+        forked = forking.context()
+        pool = self._pool(**({"env": VARIABLES} if forked is None else {"context": forked}))
+        try:
+            with deaf():
+                return pool, pool.submit(work, task)
+        except (EOFError, OSError):
+            if forked is None:
+                raise
+        print(
+            "note: the process that workers are forked from died; from now on they start by "
+            "themselves, which takes longer",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        forking.give_up()
+        return self._begin(work, task)
 
     def stop(self, futures: Collection[Future[Any]]) -> None:
         """Kill the processes at work."""

@@ -8,12 +8,13 @@ another core.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
+
+from descent.signals import PARENT, deaf
 
 PRELOADED = "descent.sweep.preload"
 _begun = False
@@ -34,11 +35,18 @@ def begin(environment: Mapping[str, str]) -> None:
     # Python 3.11 does not tell the server where to import from
     where = os.pathsep.join(path for path in sys.path if path)
     try:
-        with _variables({**environment, "PYTHONPATH": where}), _deaf():
+        variables = {**environment, "PYTHONPATH": where, PARENT: str(os.getpid())}
+        with _variables(variables), deaf():
             forkserver.ensure_running()
     except OSError:  # no sockets to be had: workers start from nothing
         return
     _begun = True
+
+
+def give_up() -> None:
+    """Fork from the server no more: it died."""
+    global _begun
+    _begun = False
 
 
 def context() -> Any:
@@ -58,13 +66,3 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let what is started not hear Ctrl-C, which is for this process to answer."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -6,6 +6,7 @@ import math
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from omegaconf import DictConfig
 
 from descent.cli import from_here, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
-from descent.errors import UserError
+from descent.errors import UserError, WriteError
 from descent.machine import check_workers
+from descent.recording.claims import give_room
 from descent.rules import LAUNCHER
 from descent.signals import Interrupted, answering, unwind
 from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
-from descent.sweep.engines import ONE_THREAD
+from descent.sweep.engines import VARIABLES
 
 MANY = 32  # jobs for which workers will probably be wanted
 
@@ -30,7 +32,7 @@ def launch_jobs(
     master: DictConfig,
     jobs: Sequence[Sequence[str]],
     first: int,
-    options: tuple[str, int | None, str | None, Any, str],
+    options: tuple[str, int | None, str | None, Any, str, float | None],
 ) -> list[tuple[Sequence[str], dict[str, Any], float]]:
     """Train the jobs that a sweeper proposes.
 
@@ -39,15 +41,16 @@ def launch_jobs(
         master: the multirun's config.
         jobs: overrides of each.
         first: the number of the first.
-        options: of the launcher: engine, workers, address, stack, on_failure.
+        options: of the launcher: engine, workers, address, stack, on_failure, job_seconds.
 
     Returns:
         The overrides, the config and the metric of each; NaN where there is none.
     """
-    engine, count, address, stack, on_failure = options
+    engine, count, address, stack, on_failure, seconds = options
     HydraConfig.instance().set_config(master)  # whoever clears up asks it for the directory
     with one_sentence():
         given = {"workers": count, "stack": stack, "on_failure": on_failure}
+        given["job_seconds"] = seconds
         for name, value in given.items():
             problem = LAUNCHER[name].problem(value)
             if problem:
@@ -56,7 +59,7 @@ def launch_jobs(
                 )
         check_workers(count)
         if engine == "loky" and count != 1 and len(jobs) >= MANY:
-            forking.begin(ONE_THREAD)
+            forking.begin(VARIABLES)
         try:
             composed = list(Composer(loader, master).compose(jobs, first))
         except CompositionError as error:
@@ -71,9 +74,15 @@ def launch_jobs(
         try:
             where = Workers(engine, count, address)
             with answering(unwind):
-                outcomes = launch(composed, sweep, Options(where, stack, on_failure))
+                outcomes = launch(composed, sweep, Options(where, stack, on_failure, seconds))
         except Interrupted as error:
-            raise _interrupted(sweep, error) from None
+            command = _true_table(sweep)
+            if command:
+                print(f"Continue with: {command}", flush=True)
+            raise SystemExit(error.code) from None
+        except WriteError as error:
+            command = _true_table(sweep)
+            raise UserError(f"{error} Continue with: {command}") from None
     return [
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
         for job, end in zip(composed, outcomes, strict=True)
@@ -84,12 +93,13 @@ def _words(error: BaseException | None, typed: Sequence[str]) -> str:
     return (sentence_for(error, typed) if isinstance(error, Exception) else None) or str(error)
 
 
-def _interrupted(sweep: Path, error: Interrupted) -> SystemExit:
-    """Leave a true table, say how to go on, and return what ends the process after Ctrl-C."""
+def _true_table(sweep: Path) -> str:
+    """Leave a true table of a multirun that is cut short; return the command that goes on."""
     rows = compare(sweep) if sweep.is_dir() else []
-    if rows:
+    if not rows:
+        return ""
+    give_room(sweep)
+    with suppress(WriteError):
         write_comparison(sweep, rows)
-        typed = [word for word in sys.argv[1:] if not word.startswith("sweep_dir=")]
-        command = shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])
-        print(f"Continue with: {command}", flush=True)
-    return SystemExit(error.code)
+    typed = [word for word in sys.argv[1:] if not word.startswith("sweep_dir=")]
+    return shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,24 +14,32 @@ from typing import Any
 from torch import nn
 
 from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
+from descent.config import flatten
 from descent.data.prepare import Description
-from descent.endings import Status
-from descent.errors import UserError
+from descent.endings import Ending, Reason, Status
+from descent.errors import UserError, WriteError
+from descent.recording.claims import RESERVE, give_room, reserve
+from descent.signals import Interrupted
 from descent.stack.device import choose_device
 from descent.stack.proof import why_unproven
 from descent.stack.sizing import footprint, stack_size
 from descent.stack.stacking import unstackable
 from descent.sweep.composing import Composed
+from descent.sweep.engines import Engine
 from descent.sweep.manifest import note_jobs
 from descent.sweep.planning import Group, Planned, of_job, plan, prepared
 from descent.sweep.progress import Progress
-from descent.sweep.tasks import Outcome, Task, run_task, split_task, warm_up
+from descent.sweep.tasks import Outcome, Task, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 # What things take on one core, in seconds; only to choose between this process and workers.
 WORKER_START = 3.0
 PER_JOB, PER_JOB_ALONE = 0.006, 0.3
 PER_RUN_STEP, PER_STEP_ALONE, PER_MULTIPLY = 3e-6, 1.5e-4, 1.2e-10
+OURS = ("descent", "torch", "lightning")  # whose code does not end the process it runs in
+PROOF_SECONDS, WAIT = 120.0, 60.0  # for a model to be tried out; for a worker to start
+START = 15.0  # likewise, where the process was begun before
+ROOM = 1200  # bytes of jobs.json and results.csv that a job takes
 LONG_ALONE = 50_000  # steps of one run from which it is worth checkpoints on the way
 
 
@@ -42,11 +51,13 @@ class Options:
         workers: where.
         stack: runs to a stack, or `auto`.
         on_failure: `continue` or `stop`.
+        job_seconds: that a job may take at most; None for any time.
     """
 
     workers: Workers = Workers()  # noqa: RUF009 - frozen
     stack: int | str = "auto"
     on_failure: str = "continue"
+    job_seconds: float | None = None
 
 
 def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[Outcome]:
@@ -62,28 +73,41 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     guess = sum(map(_group_seconds, groups))
     several = options.workers.count is not None or guess > WORKER_START
     there = options.workers.engine != "loky" or (several and sum(len(g.jobs) for g in groups) > 1)
+    # code of others may end the process that it runs in, and only another process can be ended
+    there |= options.job_seconds is not None or any(_runs_others(g) for g in groups)
     outcomes = {job.number: _finished(job) for job in finished}
     with connect(options.workers) if there and groups else nullcontext() as engine:
         if engine is not None:
             data = {repr(group.jobs[0].config["data"]): group for group in groups}
             engine.warm(warm_up, [group.jobs[0].config["data"] for group in data.values()])
-        groups = [part for group in groups for part in _checked(group)]
+        groups = [_checked(group, engine, options.job_seconds) for group in groups]
         tasks, lines = _tasks(groups, options)
         jobs = [*finished, *(job for group in groups for job in group.jobs)]
         note_jobs(sweep, jobs, outcomes.values())
+        reserve(sweep, RESERVE + ROOM * len(jobs))
         for line in [*_resumed(finished, composed), *lines]:
             print(line, flush=True)
         try:
             steps = sum(_steps(job) for task in tasks for job in task.jobs)
             with Progress(sweep, tasks, steps, outcomes) as progress:
                 tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
-                for outcome in _trained(tasks, options.workers, here=engine is None):
+                limit = Limit(options.job_seconds, progress)
+                for outcome in _trained(tasks, options.workers, limit, here=engine is None):
                     outcomes[outcome.number] = outcome
                     progress.note(outcome)
                     if outcome.status is Status.FAILED and options.on_failure == "stop":
                         break
-        finally:
+        except BaseException as error:
+            give_room(sweep)
+            for job in jobs:
+                if job.number not in outcomes:
+                    mark_ended(job, _reason(error))
+            with suppress(WriteError):
+                note_jobs(sweep, jobs, outcomes.values())
+            raise
+        else:
             note_jobs(sweep, jobs, outcomes.values())
+        finally:
             for line in _fallen_back(outcomes.values()):
                 print(line, flush=True)
     return [
@@ -93,21 +117,94 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     ]
 
 
-def _trained(tasks: Sequence[Task], workers: Workers, here: bool) -> Iterator[Outcome]:
+def _reason(error: BaseException) -> Ending:
+    """Return why jobs that were underway ended, as a sweep ended by an exception."""
+    if isinstance(error, Interrupted):
+        return Ending(Reason.SIGNAL, {"signal": error.name, "step": 0})
+    if isinstance(error, WriteError):
+        return Ending(Reason.DISK, {"error": str(error).rstrip(".")})
+    return Ending(Reason.EXCEPTION, {"error": f"{type(error).__name__}: {error}"})
+
+
+class Limit:
+    """The time that jobs may take, of tasks in other processes.
+
+    A stack may take as long as its jobs together, but must take steps all the while.
+
+    Args:
+        seconds: a job's; None for any time.
+        progress: where workers note what they do.
+    """
+
+    def __init__(self, seconds: float | None, progress: Progress) -> None:
+        self.seconds, self._progress = seconds, progress
+        self._moved: dict[int, tuple[float, float]] = {}  # by row: steps, and since when
+
+    def overdue(self, task: Task, since: float) -> str | None:
+        """Return a sentence if a task takes too long that was handed over at a time."""
+        if self.seconds is None:
+            return None
+        now, row = time.monotonic(), task.board[1] if task.board else None
+        steps, began = (0.0, since) if row is None else self._progress.noted(row)
+        if began < since:  # its worker has not begun, and imports torch
+            began = since + WAIT
+        if now - began <= self.seconds:
+            return None
+        if task.stacked and len(task.jobs) > 1 and row is not None:
+            known = self._moved.get(row)
+            if known is None or known[0] != steps:
+                self._moved[row] = known = (steps, now)
+            if now - known[1] <= self.seconds and now - began <= self.seconds * len(task.jobs):
+                return None
+        return Ending(Reason.TIME, {"seconds": self.seconds}).sentence
+
+
+def _runs_others(group: Group) -> bool:
+    """Whether jobs build what neither Descent nor what it is built on has made."""
+    return any(
+        key.endswith("_target_") and str(value).split(".")[0] not in OURS
+        for key, value in flatten(group.jobs[0].config)
+        if not key.startswith(("trainer.", "hydra."))
+    )
+
+
+def _trained(
+    tasks: Sequence[Task], workers: Workers, limit: Limit, here: bool
+) -> Iterator[Outcome]:
     if here:
         for task in tasks:
             yield from run_task(task)
         return
-    for result in run_tasks(tasks, run_task, split_task, workers):
+    overdue = None if limit.seconds is None else limit.overdue
+    for result in run_tasks(tasks, run_task, split_task, workers, overdue):
         if isinstance(result, Died):
             for job in result.task.jobs:
+                mark_ended(job, Ending(Reason.GIVEN_UP, {"error": result.sentence}))
                 yield Outcome(job.number, Status.FAILED, result.sentence, None, job.directory)
         else:
             yield from result
 
 
-def _checked(group: Group) -> Iterable[Group]:
+def _checked(group: Group, engine: Engine | None, seconds: float | None) -> Group:
     """Try out what the jobs of a group are made of; say alone where their model does not stack."""
+    try:
+        apart = engine is not None and _runs_others(group)
+        why = _apart(engine, group, seconds) if apart and engine else _examined(group)
+    except (UserError, Interrupted):
+        raise
+    except BaseException as error:  # of the user's own code; it is for that job to fail
+        why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
+    if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:
+        why = "it is one long run"
+    return Group(group.jobs, why)
+
+
+def _examined(group: Group) -> str | None:
+    """Return why the model of a group's jobs cannot be stacked; None if it can.
+
+    Raises:
+        UserError: a job cannot be trained.
+    """
     first = group.jobs[0].config
     data = Description.from_dict(prepared(first["data"]).describe())
     tried: set[str] = set()
@@ -131,19 +228,27 @@ def _checked(group: Group) -> Iterable[Group]:
                 tried.add(kind)
         except UserError as error:
             raise of_job(job, error) from error
-    if group.alone is None:
-        try:
-            why = unstackable(build_model(first, data)) or why_unproven(
-                [job.config for job in group.jobs], prepared(first["data"])
-            )
-        except UserError as error:
-            raise of_job(group.jobs[0], error) from error
-        except Exception as error:  # of the user's own code; it is for that job to fail
-            why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
-        if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:
-            why = "it is one long run"
-        group = Group(group.jobs, why)
-    return [group]
+    if group.alone is not None:
+        return group.alone
+    try:
+        model_of_first = build_model(first, data)
+        configs = [job.config for job in group.jobs]
+        return unstackable(model_of_first) or why_unproven(configs, prepared(first["data"]))
+    except UserError as error:
+        raise of_job(group.jobs[0], error) from error
+
+
+def _apart(engine: Engine, group: Group, seconds: float | None) -> str | None:
+    """Examine jobs in a process of its own: code of others may end the one it is tried in."""
+    future = engine.submit(_examined, group)
+    try:
+        why: str | None = future.result(PROOF_SECONDS if seconds is None else seconds + START)
+    except engine.deaths:
+        why = "it ended the process in which it was tried out"
+    except TimeoutError:
+        engine.stop([future])
+        why = "to try it out took too long"
+    return why
 
 
 def _without_numbers(node: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,6 +85,9 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         check_metrics(config, prepared(config["data"]).describe())
     except UserError as error:
         raise of_job(job, error) from error
+    except SystemExit as error:
+        words = UserError(f"the data of {config['data']['source']} end the process ({error}).")
+        raise of_job(job, words) from error
     config["sweep_dir"] = None
     typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
     # repeats this job alone where a recipe asks for many

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import multiprocessing
+
+from descent.signals import end_with_parent
+
+if multiprocessing.parent_process() is None:  # the server itself, before what takes its time
+    end_with_parent(watch=False)
 
 import torch
 

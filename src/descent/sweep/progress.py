@@ -13,7 +13,7 @@ import numpy as np
 
 from descent.metrics import lower_is_better
 from descent.recording.atomic import remove_file, write
-from descent.sweep.tasks import Outcome, Task
+from descent.sweep.tasks import STEPS, Outcome, Task
 
 BOARD = ".progress"
 REDRAW_SECONDS = 0.2
@@ -57,6 +57,11 @@ class Progress:
             self._told = time.monotonic()
             print(self._line(), flush=True)
 
+    def noted(self, row: int) -> tuple[float, float]:
+        """Return a task's run-steps, and when its worker began with it; 0 if it has not."""
+        steps, began = self._board[row]
+        return float(steps), float(began)
+
     def _improve(self, outcome: Outcome) -> None:
         if outcome.metric is None or not np.isfinite(outcome.metric):
             return
@@ -65,8 +70,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._rows:
-            write(self._path, bytes(8 * self._rows))
-            self._board = np.memmap(self._path, dtype=np.float64, mode="r")
+            write(self._path, bytes(16 * self._rows))
+            self._board = np.memmap(self._path, dtype=np.float64, mode="r").reshape(-1, 2)
         if self._live:
             threading.Thread(target=self._redraw, daemon=True).start()
         return self
@@ -86,7 +91,7 @@ class Progress:
 
     def _line(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
-        steps = float(self._board.sum()) if self._rows else 0.0
+        steps = float(self._board[:, STEPS].sum()) if self._rows else 0.0
         line = f"{self._done:,}/{self._jobs:,} runs, {steps / seconds:,.0f} run-steps/s"
         if 0 < steps < self._steps and self._done < self._jobs:
             # runs that end early leave fewer steps to take, so jobs are asked too

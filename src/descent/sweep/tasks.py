@@ -5,23 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from descent.endings import Status
+from descent.endings import Ending, Status
 from descent.errors import UserError, WriteError
 from descent.job import Job
-from descent.outcome import line_of, optimized
+from descent.outcome import Figures, after, line_of, optimized
 from descent.recording.atomic import FATAL, appending, clear, make_directory
 from descent.runs import FILES, LOG, LogFile, Run
-from descent.sweep.orphans import end_with_parent
+from descent.signals import received
 from descent.sweep.planning import FINAL, Planned, prepared
 
 TICK_SECONDS = 0.1
+STEPS, BEGAN = 0, 1  # columns of the board
 DIED = "the worker process that trained it died"
 LOG_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -69,19 +70,21 @@ def run_task(task: Task) -> list[Outcome]:
     """Train the jobs; what goes wrong with one is that one's outcome."""
     import torch
 
-    end_with_parent()
     torch.set_num_threads(1)
+    _note_began(task)
     if not task.stacked:
         return [replace(_alone(job), after=task.after) for job in task.jobs]
     done: dict[int, Outcome] = {}
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         with _board(task) as tick:
             for outcome in _stacked(task.jobs, tick):
                 done[outcome.number] = replace(outcome, after=task.after)
     except WriteError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        if received() is not None:
+            raise
         failure = error  # maybe one run's doing: each of the rest gets its own chance
     return [done.get(job.number) or _alone(job, failure) for job in task.jobs]
 
@@ -150,7 +153,7 @@ def _failed(job: Planned, sentence: str) -> Outcome:
     return Outcome(job.number, Status.FAILED, sentence, None, job.directory)
 
 
-def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
+def _alone(job: Planned, failure: BaseException | None = None) -> Outcome:
     """Train a job as `src/train.py` would, without its own terminal output.
 
     Args:
@@ -167,25 +170,37 @@ def _alone(job: Planned, failure: Exception | None = None) -> Outcome:
         job.config, replace(prepared(job.config["data"])), Run(job.directory), False,
         job.overrides, True,
     )  # fmt: skip
-    after = None
+    fallen = None
     if failure is not None:
-        after = _first_line(failure)
-        _note(job.directory, f"trained by itself, since its stack failed: {after}", failure)
+        fallen = _first_line(failure)
+        _note(job.directory, f"trained by itself, since its stack failed: {fallen}", failure)
     try:
         with _log_file(job.directory / LOG):
             train(alone)
     except WriteError:
         raise  # the disk is full for all jobs
     except UserError as error:
-        return replace(_failed(job, str(error)), after=after)
+        return replace(_failed(job, str(error)), after=fallen)
+    except SystemExit:
+        raise received() or RuntimeError("a run ended by itself") from None
     except Exception as error:
-        return replace(_failed(job, f"{type(error).__name__}: {error}"), after=after)
-    return replace(_outcome(job, alone.run.result()), after=after)
+        return replace(_failed(job, f"{type(error).__name__}: {error}"), after=fallen)
+    return replace(_outcome(job, alone.run.result()), after=fallen)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def mark_ended(job: Planned, ending: Ending) -> None:
+    """Say in the result of a job why it ended, where its own process could not."""
+    run = Run(job.directory)
+    with suppress(UserError):
+        begun = run.result()
+        if begun["status"] == Status.RUNNING:
+            unknown = Figures(0, 0, None, 0.0, {}, {}, None)
+            run.write_result(after(begun, ending, unknown))
 
 
 def _outcome(job: Planned, result: dict[str, Any]) -> Outcome:
@@ -214,7 +229,7 @@ def _clear(directory: Path) -> None:
         clear(directory, FILES)
 
 
-def _note(directory: Path, message: str, error: Exception | None = None) -> None:
+def _note(directory: Path, message: str, error: BaseException | None = None) -> None:
     """Add one line, and a traceback, to a job's own log."""
     trace = None if error is None else (type(error), error, error.__traceback__)
     level = logging.INFO if error is None else logging.WARNING
@@ -240,23 +255,35 @@ def _log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
+def _open_board(task: Task) -> tuple[np.ndarray, int]:
+    """Return the board [tasks, 2] and the task's row of it."""
+    path, row = task.board or (None, 0)
+    try:
+        if path is not None:
+            return np.memmap(path, dtype=np.float64, mode="r+").reshape(-1, 2), row
+    except (OSError, ValueError):  # a worker on another machine
+        pass
+    return np.zeros((1, 2)), 0
+
+
+def _note_began(task: Task) -> None:
+    board, row = _open_board(task)
+    board[row] = 0.0, time.monotonic()
+
+
 @contextmanager
 def _board(task: Task) -> Iterator[Callable[[int], None]]:
     """Give what notes run-steps on the board, a few times a second and at the end."""
-    path, row = task.board or (None, 0)
-    try:
-        board = np.zeros(1) if path is None else np.memmap(path, dtype=np.float64, mode="r+")
-    except (OSError, ValueError):  # a worker on another machine
-        board, row = np.zeros(1), 0
+    board, row = _open_board(task)
     total, noted = 0.0, 0.0
 
     def tick(steps: int) -> None:
         nonlocal total, noted
         total += steps
         if time.monotonic() - noted >= TICK_SECONDS:
-            board[row], noted = total, time.monotonic()
+            board[row, STEPS], noted = total, time.monotonic()
 
     try:
         yield tick
     finally:
-        board[row] = total
+        board[row, STEPS] = total

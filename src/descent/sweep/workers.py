@@ -6,13 +6,15 @@ is that of one known task: the others go on, and only what died is run again, in
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from descent.endings import Ending, Reason
 from descent.errors import UserError, did_you_mean
 from descent.sweep.engines import Dask, Engine, Loky, Ray
 
@@ -20,7 +22,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ENGINES = ("loky", "dask", "ray")
-DEATH = "its worker process died (killed, or out of memory?)"
+DEATH = Ending(Reason.DEATH).sentence
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,15 @@ def run_tasks(
     work: Callable[[T], R],
     split: Callable[[T], Sequence[T]],
     workers: Workers,
+    overdue: Callable[[T, float], str | None] | None = None,
 ) -> Iterator[R | Died]:
     """Yield results as they come, in any order: one for each task or for each part of it.
 
-    A task whose worker died is split and its parts are run. One that cannot be split is run once
+    A task whose worker died is run once more as it is, which gives what it would have given; if
+    that one dies too, it is split and its parts are run. One that cannot be split is run once
     more at the end with nothing beside it, since memory may have been short for all together; if
-    it dies again, or had nothing beside it before, `Died` is yielded. What `work` raises comes
+    it dies again, or had nothing beside it before, `Died` is yielded. One that takes too long is
+    ended and split at once; if it cannot be split, `Died` is yielded. What `work` raises comes
     through. When the iterator ends early, by that, by Ctrl-C or by being closed, the processes of
     tasks that are underway are killed; only a dask cluster that is not ours ends them first.
 
@@ -112,14 +118,18 @@ def run_tasks(
         work: runs in a worker.
         split: from a task to smaller ones that amount to it, or to itself alone.
         workers: where; held open by `connect`, or else only while this runs.
+        overdue: asked now and then of a task that is underway, with the time of `time.monotonic`
+            at which it was handed over; returns a sentence if it takes too long.
 
     Raises:
         UserError: see `connect`; or the cluster was lost.
     """
     with connect(workers) as engine:
         lonely: list[T] = []
-        yield from _Round(engine, work, split, deque(tasks), lonely).results()
-        yield from _Round(engine, work, split, deque(lonely), [], at_once=1).results()
+        every = _Round(engine, work, split, deque(tasks), lonely, overdue)
+        yield from every.results()
+        last = _Round(engine, work, split, deque(lonely), [], overdue, at_once=1)
+        yield from last.results()
 
 
 @dataclass
@@ -131,21 +141,45 @@ class _Round(Generic[T, R]):
     split: Callable[[T], Sequence[T]]
     owed: deque[T]
     lonely: list[T]
+    overdue: Callable[[T, float], str | None] | None = None
     at_once: int | None = None
     underway: dict[Future[R], T] = field(default_factory=dict)
+    since: dict[Future[R], float] = field(default_factory=dict)
+    died: list[T] = field(default_factory=list)  # once
     in_company: set[Future[R]] = field(default_factory=set)
 
     def results(self) -> Iterator[R | Died]:
         try:
             self._start()
             while self.underway:
-                done, _ = wait(self.underway, return_when=FIRST_COMPLETED)
+                patience = None if self.overdue is None else LOOK_SECONDS
+                done, _ = wait(self.underway, patience, return_when=FIRST_COMPLETED)
+                yield from self._end_overdue(done)
                 for future in done:
                     outcome = self._settle(future)
                     self._start()  # before the caller takes its time with the result
                     yield from outcome
         finally:
             self.engine.stop(list(self.underway))
+
+    def _end_overdue(self, done: Collection[Future[R]]) -> list[Died]:
+        """End what takes too long; return what has no parts to be tried by themselves."""
+        ended: list[Died] = []
+        for future in [f for f in self.underway if f not in done and self.overdue is not None]:
+            task = self.underway[future]
+            sentence = self.overdue(task, self.since[future]) if self.overdue else None
+            if sentence is None:
+                continue
+            self.engine.stop([future])
+            del self.underway[future]
+            self.in_company.discard(future)
+            parts = self.split(task)
+            if len(parts) > 1:
+                self.owed.extendleft(reversed(parts))
+            else:
+                ended.append(Died(task, sentence))
+        self._start()
+        return ended
 
     def _start(self) -> None:
         """Fill up the workers."""
@@ -156,6 +190,7 @@ class _Round(Generic[T, R]):
         while self.owed and len(running) < room:
             future = self.engine.submit(self.work, self.owed[0])
             self.underway[future] = self.owed.popleft()
+            self.since[future] = time.monotonic()
             running.append(future)
         if len(running) > 1:
             self.in_company.update(running)
@@ -174,7 +209,10 @@ class _Round(Generic[T, R]):
                 "The cluster stopped answering while tasks were underway; see its log, and run "
                 "what has no result again."
             ) from None
-        if len(parts) > 1:
+        if len(parts) > 1 and not any(task is other for other in self.died):
+            self.died.append(task)  # what is trained together once more has the same bits
+            self.owed.appendleft(task)
+        elif len(parts) > 1:
             self.owed.extendleft(reversed(parts))
         elif alone:
             return [Died(task)]

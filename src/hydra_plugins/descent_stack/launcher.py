@@ -25,6 +25,8 @@ class StackLauncherConf:
         address: of a dask scheduler or a ray head; null = a cluster on this machine.
         stack: runs to a stack, or `auto`.
         on_failure: `continue` with the other jobs, or `stop`.
+        job_seconds: a job that takes longer is ended, and failed; null = any time. Jobs are then
+            trained in worker processes, for only those can be ended.
     """
 
     _target_: str = "hydra_plugins.descent_stack.launcher.StackLauncher"
@@ -33,6 +35,7 @@ class StackLauncherConf:
     address: str | None = None
     stack: Any = "auto"
     on_failure: str = "continue"
+    job_seconds: float | None = None
 
 
 ConfigStore.instance().store(
@@ -59,9 +62,10 @@ class StackLauncher(Launcher):
     """Hands a sweeper's jobs to `descent.sweep`."""
 
     def __init__(
-        self, engine: str, workers: int | None, address: str | None, stack: Any, on_failure: str
-    ) -> None:
-        self.options = (engine, workers, address, stack, on_failure)
+        self, engine: str, workers: int | None, address: str | None, stack: Any, on_failure: str,
+        job_seconds: float | None,
+    ) -> None:  # fmt: skip
+        self.options = (engine, workers, address, stack, on_failure, job_seconds)
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
