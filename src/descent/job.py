@@ -18,7 +18,7 @@ from descent.endings import Status
 from descent.errors import UserError
 from descent.keys import leave_out
 from descent.metrics import check_metrics
-from descent.runs import LAST, Run
+from descent.runs import DATA, LAST, RESULT, Run
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,8 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     config = run.config()
     check_targets(config, str(run.path), list(cfg.trust))
     check_values(config)
-    result = run.result()
+    # killed after its first file, a run is begun and has no result yet
+    result = run.result() if (run.path / RESULT).exists() else {"status": Status.RUNNING}
     changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
     for change in changes:
         key = change.lstrip("+~").split("=")[0]
@@ -101,7 +102,8 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     check_values(config)
     _check_unfinished(run, result, config)
     prepared = prepare(config["data"])
-    if prepared.describe()["fingerprint"] != run.data().fingerprint:
+    described = (run.path / DATA).exists() or (run.path / RESULT).exists()
+    if described and prepared.describe()["fingerprint"] != run.data().fingerprint:
         raise UserError(
             f"The data have changed since {run.path} was begun, so it cannot be continued; "
             "start a new run."

@@ -33,10 +33,10 @@ from descent.outcome import (
     optimized,
 )
 from descent.recording import claims
-from descent.recording.atomic import together
+from descent.recording.atomic import clear, together
 from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
-from descent.runs import LAST, RESULT
+from descent.runs import FILES, LAST, RESULT
 from descent.signals import answering, received, unwind
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,10 @@ def _broken(
     else:
         cause = error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error
         ending = Ending(Reason.EXIT, {"error": f"{type(cause).__name__}({cause})"})
+    if not job.resumed and not (job.run.path / RESULT).exists():  # nothing is begun
+        with suppress(UserError, OSError):
+            clear(job.run.path, FILES, keep=True)
+        return UserError(str(error)) if isinstance(error, WriteError) else told
     claims.give_room(job.run.path)  # which the result takes on a full disk
     with suppress(WriteError):
         if job.run.path.is_dir():
@@ -155,8 +159,8 @@ def _check_new(job: Job) -> None:
 def _begin(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     """Write what is known before training."""
     if trainer.is_global_zero:
+        job.run.write_config(job.config)  # first: without it there is nothing to continue
         with together():
-            job.run.write_config(job.config)
             job.run.write_data(job.prepared.describe())
             job.run.write_result(result)
     for logger in trainer.loggers:
