@@ -21,16 +21,11 @@ from descent.rules import FAMILIES, RULES
 from descent.typed import CONF, choices
 from descent.vocabulary import TRAINER, replacement
 
-REFERENCE = re.compile(r"\$\{\s*(?:[\w.]+:)?([\w.]+)")
 # Options that only pass a value on: nobody reads them where nothing refers to them.
 PASSED_ON = {
     "base_lr": "sweep=lr_batch or sweep=lr_scaling",
     "lr_scaling": "sweep=lr_batch or sweep=lr_scaling",
     "reference_batch": "sweep=lr_batch or sweep=lr_scaling",
-    "data.path": "data=table",
-    "data.target": "data=table",
-    "data.features": "data=table",
-    "data.task": "data=table",
     "landscape.name": "model=point data=landscape",
     "landscape.start": "model=point data=landscape",
 }
@@ -50,7 +45,8 @@ def check_keys(cfg: DictConfig) -> None:
     for key in values:
         if any(key == r or key.startswith(f"{r}.") or r.startswith(f"{key}.") for r in read):
             continue
-        if key in PASSED_ON or key.split(".")[0] in FAMILIES:
+        table = values.get("data.source._target_") == "descent.data.table.table"
+        if key in PASSED_ON or key.split(".")[0] in FAMILIES or (_of_table(key) and not table):
             raise UserError(_overruled(key, values))
         if key.startswith("trainer.") and key.removeprefix("trainer.") in TRAINER:
             words = TRAINER[key.removeprefix("trainer.")]
@@ -59,11 +55,24 @@ def check_keys(cfg: DictConfig) -> None:
             raise UserError(_unread(key))
 
 
+def _of_table(key: str) -> bool:
+    """Whether an option of the data is one that only a table's source reads."""
+    source = key.startswith("data.source")
+    return key.startswith("data.") and key in RULES and not source and key not in _every_source()
+
+
+@cache
+def _every_source() -> frozenset[str]:
+    """Return the options that every source's data have."""
+    base = OmegaConf.to_container(OmegaConf.load(CONF / "data" / "base.yaml"), resolve=False)
+    return frozenset(key for key, _ in flatten({"data": base}))
+
+
 def _references(value: Any) -> Iterator[str]:
     """Yield the names that a value refers to: `data.path` of `${data.path}`."""
     if isinstance(value, str) and "${" in value:
         # `${tuned.${optimizer}}` may refer to any of them
-        yield from (name.rstrip(".") for name in REFERENCE.findall(value))
+        yield from (name.strip(".") for name in re.findall(r"[\w.]+", value))
     elif isinstance(value, list):
         for item in value:
             yield from _references(item)
@@ -97,7 +106,7 @@ def _overruled(key: str, values: Mapping[str, Any]) -> str:
             f"{key} has no effect: optimizer.lr={lr} overrules it; leave optimizer.lr out, or "
             "the sweep over base_lr."
         )
-    where = PASSED_ON.get(key, "an option that refers to it")
+    where = "data=table" if _of_table(key) else PASSED_ON.get(key, "an option that refers to it")
     return f"{key} has no effect here: it goes with {where}."
 
 
