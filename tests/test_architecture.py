@@ -22,7 +22,7 @@ FLOORS = [
     ["errors", "signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["vocabulary"],
     ["landscapes", "metrics", "machine", "blame"],
-    ["rules", "models", "recording"],
+    ["rules", "models", "recording", "trusted"],
     ["config", "typed"],
     ["data", "foreign", "keys"],
     [
@@ -79,7 +79,7 @@ ONLY_INSIDE_FUNCTIONS = (
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
     "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.blame",
-    "descent.keys",
+    "descent.keys", "descent.trusted",
     "descent.config", "descent.rules", "descent.errors",
     "descent.endings", "descent.metrics", "descent.landscapes", "descent.seeds", "descent.job",
     "descent.runs",

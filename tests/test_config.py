@@ -330,13 +330,97 @@ def test_a_package_the_user_trusts_is_admitted_and_no_other() -> None:
         check_targets(config, "some/run", trust=["collection", "os"])
 
 
-def test_library_code_that_only_computes_is_trusted() -> None:
-    names = (
-        "torch.nn.Linear", "torch.optim.SGD", "torch.optim.lr_scheduler.StepLR",
-        "lightning.pytorch.Trainer", "lightning.pytorch.callbacks.EarlyStopping",
-        "lightning.pytorch.loggers.CSVLogger",
-    )  # fmt: skip
-    check_targets([{"_target_": name} for name in names], "some/run")
+LINEAR, SEQUENTIAL = {"_target_": "torch.nn.Linear"}, {"_target_": "torch.nn.Sequential"}
+EARLY = "lightning.pytorch.callbacks.EarlyStopping"
+CSV, KEEPER = "lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model": {**SEQUENTIAL, "_args_": [{**LINEAR, "in_features": 2}, SEQUENTIAL]}},
+        {"model": {"_target_": "torch.nn.modules.linear.Linear", "in_features": 2}},
+        {"optimizer": {"_target_": "torch.optim.adam.Adam", "_partial_": True, "lr": 0.1}},
+        {"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "interval": "step"}},
+        {"callbacks": {"stop": {"_target_": EARLY, "monitor": "x"}, "off": None}},
+        {"callbacks": {"stop": {"_target_": EARLY.replace(".Early", ".early_stopping.Early")}}},
+        {"callbacks": {"keep": {"_target_": KEEPER, "filename": "{epoch:02d}-{val/loss:.2f}"}}},
+        {"logger": {"csv": {"_target_": CSV, "name": "csv", "version": ""}}},
+        {"trainer": {"_target_": "lightning.pytorch.Trainer", "profiler": {
+            "_target_": "lightning.pytorch.profilers.SimpleProfiler", "filename": "p"}}},
+        {"data": {"source": {"_target_": "descent.data.table.table", "path": "/some/where.csv"}}},
+        {"nothing": {"that": ["is", {"built": "model._target_"}]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_listed_may_stand_where_it_belongs(config: Any) -> None:
+    check_targets(config, "some/run")
+
+
+READER = "descent.data.table.read_table"
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        ({"data": {"source": {"_target_": READER, "path": "x"}}}, "data.source._target_"),
+        ({"data": {"source": {"_target_": "descent.data.arrays.Task"}}}, "data.source._target_"),
+        ({"data": {"source": LINEAR}}, "data.source._target_"),
+        ({"data": {"augment": LINEAR}}, "data.augment._target_"),
+        ({"model": {"_target_": EARLY}}, "model._target_"),
+        ({"callbacks": {"x": LINEAR}}, r"callbacks.x._target_"),
+        ({"callbacks": {"x": {"y": {"_target_": EARLY}}}}, r"callbacks.x.y._target_"),
+        ({"optimizer": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "optimizer._target_"),
+        ({"optimizer": {"_target_": "torch.optim.Optimizer"}}, "optimizer._target_"),
+        ({"scheduler": {"_target_": "torch.optim.lr_scheduler.LambdaLR"}}, "scheduler._target_"),
+        ({"trainer": {"_target_": "lightning.pytorch.Trainer", "strategy": LINEAR}},
+         "trainer.strategy._target_"),
+        ({"stop": LINEAR}, "stop._target_"),
+        (LINEAR, "_target_"),
+        ({"model": {"_target_": "torch.nn.utils.Linear"}}, "model._target_"),
+        ({"model": {"_target_": ["torch.nn.Linear"]}}, "model._target_"),
+        ({"model": {"x": {"_args_": [1]}}}, "model.x._args_"),
+        ({"callbacks": {"x": {"_recursive_": False}}}, "callbacks.x._recursive_"),
+        ({"model": {**LINEAR, "_recursive_": False}}, "model._recursive_"),
+        ({"model": {**LINEAR, "_convert_": "all"}}, "model._convert_"),
+        ({"model": {**LINEAR, "_partial_": True}}, "model._partial_"),
+        ({"model": {**LINEAR, "device": "meta"}}, "model.device"),
+        ({"model": {**LINEAR, 3: 1}}, "model.3"),
+        ({"optimizer": {"_target_": "torch.optim.SGD", "_args_": [[]]}}, "optimizer._args_"),
+        ({"callbacks": {"keep": {"_target_": KEEPER, "dirpath": "/x"}}}, "callbacks.keep.dirpath"),
+        ({"callbacks": {"keep": {"_target_": KEEPER, "filename": "../x"}}}, "keep.filename"),
+        ({"callbacks": {"keep": {"_target_": KEEPER, "filename": "/x"}}}, "keep.filename"),
+        ({"callbacks": {"keep": {"_target_": KEEPER, "filename": "{a.__class__}"}}}, "filename"),
+        ({"logger": {"csv": {"_target_": CSV, "save_dir": "x"}}}, "logger.csv.save_dir"),
+        ({"logger": {"csv": {"_target_": CSV, "name": ".."}}}, "logger.csv.name"),
+        ({"logger": {"csv": {"_target_": CSV, "version": ["a"]}}}, "logger.csv.version"),
+        ({"callbacks": {"path": {"_target_": "descent.callbacks.path.Path", "run_dir": "x"}}},
+         "callbacks.path.run_dir"),
+        ({"logger": {"tb": {"_target_": "descent.recording.logger.EventFileLogger",
+                            "run_dir": "x"}}}, "logger.tb.run_dir"),
+        ({"trainer": {"_target_": "lightning.pytorch.Trainer", "default_root_dir": "x"}},
+         "trainer.default_root_dir"),
+        ({"trainer": {"_target_": "lightning.pytorch.Trainer", "profiler": {
+            "_target_": "lightning.pytorch.profilers.AdvancedProfiler", "dirpath": "x"}}},
+         "trainer.profiler.dirpath"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)  # fmt: skip
+def test_what_is_listed_may_stand_nowhere_else_and_write_nowhere_else(
+    config: Any, where: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        check_targets(config, "some/run")
+    assert f"{where})" in str(refused.value).replace("(_target_", "(._target_")
+    assert str(refused.value).startswith("some/run ")
+
+
+def test_whoever_trusts_a_package_gets_all_of_it_and_is_told_what_that_is(caplog: Any) -> None:
+    node = {"logger": {"csv": {"_target_": CSV, "save_dir": "/x"}}, "model": LINEAR}
+    caplog.set_level("INFO")
+    check_targets(node, "a/run", trust=["lightning"])
+    check_targets(node, "a/run", trust=["lightning"])
+    assert caplog.messages == [f"trust lets a/run run {CSV} (logger.csv)"]
 
 
 # ---- build

@@ -1,8 +1,8 @@
 """The config: what each option may hold, and the one way to turn a node into an object.
 
-`check` runs before torch is imported, so that a mistyped option answers at once. `build` is the
-only caller of Hydra's instantiate. Configs read back from a run directory pass `check_targets`
-first, so that a run directory from somebody else cannot call whatever it likes.
+`check` runs before torch is imported, so that a mistyped option answers at once. `build` takes
+values as they are, and resolves nothing. Configs read back from a run directory pass
+`check_targets` first, so that a run directory from somebody else cannot call whatever it likes.
 """
 
 from __future__ import annotations
@@ -23,29 +23,14 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from descent import trusted
 from descent.errors import ForeignError, UserError, did_you_mean, first_line
 from descent.landscapes import LANDSCAPES, landscape_named
-from descent.recording.bounded import REFERENCE
+from descent.recording.bounded import REFERENCE, shown
 from descent.rules import FAMILIES, NAMES, REQUIRED, RULES, Rule
 from descent.vocabulary import VALUES
 
-# What a config from disk may instantiate: code that computes, of ours and of libraries. What
-# builds from configs itself (this file, data/prepare.py) would be a way round, and is not here.
-TRUSTED = (
-    "descent.models.",
-    "descent.data.",
-    "descent.callbacks.",
-    "descent.recording.logger.",
-    "descent.schedules.",
-    "torch.nn.",
-    "torch.optim.",
-    "lightning.pytorch.Trainer",
-    "lightning.pytorch.trainer.trainer.Trainer",
-    "lightning.pytorch.callbacks.",
-    "lightning.pytorch.loggers.",
-    "lightning.pytorch.profilers.",
-)
-NEVER = ("descent.data.prepare.", "descent.data.module.")
+log = logging.getLogger(__name__)
 
 
 def flatten(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -290,36 +275,95 @@ def targets(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
-    """Refuse a config from disk that names code outside the trusted packages.
+    """Refuse a config from disk that would build what is not listed for its place; see `trusted`.
 
-    Names are checked first, without importing anything; then the object a name leads to must be
-    defined in a trusted package too, so that `descent.runs.os.system` is no way round.
+    What is listed is known by name, without importing anything. What a trusted package adds must
+    also be defined in it, so that `mine.os.system` is no way round; a line says what was added.
 
     Args:
-        node: the config as plain containers.
+        node: the config as plain containers, or some of its groups.
         source: where it came from, for the sentence.
         trust: packages the user adds by hand.
 
     Raises:
-        UserError: a target that is not trusted, or that does not exist.
+        UserError: a target, an argument or a word of Hydra's that may not stand where it does.
     """
-    allowed = TRUSTED + tuple(f"{name.rstrip('.')}." for name in trust)
-    for where, target in targets(node):
-        if _trusted(target, allowed):
-            found = locate(target, where)
-            ours = inspect.isclass(found) or inspect.isfunction(found)
-            if ours and _trusted(f"{found.__module__}.{found.__qualname__}", allowed):
-                continue
-        raise UserError(
-            f"{source} asks to run '{target}' ({where}), which is not among the trusted packages; "
-            f"if you trust it, add trust=[{target.split('.')[0]}]."
-        )
+    listed, added = [], []
+    for where, inner in _special_nodes(node):
+        key = "_target_" if "_target_" in inner else sorted(inner.keys() & {*SPECIAL})[0]
+        target = shown(inner[key])
+        if _of(target, trust) and _of(_defined_as(target, f"{where}.{key}"), trust):
+            added.append(f"{target} ({where})")
+        elif key == "_target_" and _is_listed(target, where):
+            listed.append((where, inner))
+        else:
+            package = target.split(".")[0]
+            ours = package in ("descent", "torch", "lightning")
+            raise UserError(
+                f"{source} asks to run '{target}' ({where}.{key}), which is not among the "
+                f"{'names that may stand there' if ours else 'trusted packages'}; if you trust it, "
+                f"add trust=[{package}]."
+            )
+    for where, inner in listed:
+        _check_listed(inner, where, source)
+    if added:
+        _tell_added(source, tuple(added))
 
 
-def _trusted(name: str, allowed: Sequence[str]) -> bool:
-    if name.startswith(NEVER):
-        return False
-    return any(name == a or (a.endswith(".") and name.startswith(a)) for a in allowed)
+def _defined_as(target: str, where: str) -> str:
+    found = locate(target, where)
+    return f"{found.__module__}.{getattr(found, '__qualname__', '')}"
+
+
+def _of(target: str, packages: Sequence[str]) -> bool:
+    return target.startswith(tuple(f"{name.rstrip('.')}." for name in packages))
+
+
+def _special_nodes(node: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (dotted key, node) for every node that says how it is to be built."""
+    if isinstance(node, Mapping):
+        if node.keys() & {*SPECIAL}:
+            yield where, node
+        for key, value in node.items():
+            yield from _special_nodes(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from _special_nodes(value, f"{where}[{i}]")
+
+
+def _is_listed(target: str, where: str) -> bool:
+    names, _ = trusted.names_at(where)
+    name = trusted.offered_as(target)
+    if name == target or name not in names:
+        return target in names
+    return locate(target, f"{where}._target_") is locate(name, f"{where}._target_")
+
+
+def _check_listed(node: Mapping[str, Any], where: str, source: str) -> None:
+    """Refuse arguments that are not listed for a target, and names that lead elsewhere."""
+    names, words = trusted.names_at(where)
+    target = trusted.offered_as(str(node["_target_"]))
+    known = names[target] | words | trusted.BESIDE.get(where, frozenset()) | {"_target_"}
+    for key, value in node.items():
+        if key not in known:
+            raise UserError(
+                f"{source} gives {target} '{shown(key)}' ({where}.{shown(key)}), which a run's own "
+                f"config may not set; if you trust it, add trust=[{target.split('.')[0]}]."
+            )
+        names_a_file = key in trusted.FILE_NAMES and where.startswith(WRITERS)
+        if names_a_file and not trusted.is_file_name(value):
+            raise UserError(
+                f"{source} gives {target} the {key} '{shown(value)}' ({where}.{key}), which leads "
+                "out of the run's directory."
+            )
+
+
+WRITERS = ("callbacks.", "logger.", "trainer.")  # places of what writes files
+
+
+@functools.cache
+def _tell_added(source: str, added: tuple[str, ...]) -> None:
+    log.info("trust lets %s run %s", source, ", ".join(added))
 
 
 def locate(target: str, where: str) -> Callable[..., Any]:
