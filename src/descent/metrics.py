@@ -6,7 +6,7 @@ formulas only use methods of the tensors that they are given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MIN, MAX, AUTO = "min", "max", "auto"
 REGRESSION, CLASSIFICATION = ("regression",), ("binary", "multiclass")
 TASKS = (*REGRESSION, *CLASSIFICATION)
+EPSILON, BINS = 2.220446049250313e-16, 15
 OURS = ("descent.", "torch.", "lightning.")  # code that logs no metric of its own
 
 Formula = Callable[["Float[Tensor, 'R n C']", "Tensor"], "Float[Tensor, ' R']"]
@@ -57,6 +58,148 @@ def _r2(outputs: Tensor, wanted: Tensor) -> Tensor:
     return shares.where(~constant, exact).mean(dim=1)
 
 
+def _mape(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean of |error| / |target|, as scikit-learn guards it from targets of 0."""
+    return ((outputs - wanted).abs() / wanted.abs().clamp(min=EPSILON)).mean(dim=(1, 2))
+
+
+def probabilities(outputs: Float[Tensor, "R n C"]) -> Float[Tensor, "R n K"]:
+    """Return the probability of each of K classes: K is 2 where one logit is given."""
+    if outputs.shape[-1] > 1:
+        return outputs.softmax(dim=-1)
+    import torch
+
+    return torch.cat([(-outputs).sigmoid(), outputs.sigmoid()], dim=-1)
+
+
+def _confusion(outputs: Tensor, wanted: Tensor) -> Float[Tensor, "R K K"]:
+    """Return how many rows of each class (rows) were taken for each (columns), as float64."""
+    import torch
+
+    many = max(outputs.shape[-1], 2)
+    pairs = wanted.reshape(-1) * many + classes(outputs)  # [R, n]
+    counts = torch.zeros((len(outputs), many * many), dtype=torch.float64, device=outputs.device)
+    counts.scatter_add_(1, pairs, torch.ones_like(pairs, dtype=torch.float64))
+    return counts.reshape(-1, many, many)
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Return part / whole, 0 where there is no whole, as scikit-learn does."""
+    return part / whole.masked_fill(whole == 0, 1.0)
+
+
+def _averaged(values: Float[Tensor, "R K"], counts: Float[Tensor, "R K K"]) -> Tensor:
+    """Return that of the second of two classes; of more, the mean over those that occur."""
+    if values.shape[1] == 2:
+        return values[:, 1]
+    occurs = ((counts.sum(dim=1) + counts.sum(dim=2)) > 0).to(values.dtype)
+    return (values * occurs).sum(dim=1) / occurs.sum(dim=1)
+
+
+def _balanced_accuracy(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over classes of the share of their rows that is found."""
+    counts = _confusion(outputs, wanted)
+    there = (counts.sum(dim=2) > 0).to(counts.dtype)
+    found = _share(counts.diagonal(dim1=1, dim2=2), counts.sum(dim=2))
+    return (found * there).sum(dim=1) / there.sum(dim=1)
+
+
+def _precision(outputs: Tensor, wanted: Tensor) -> Tensor:
+    counts = _confusion(outputs, wanted)
+    return _averaged(_share(counts.diagonal(dim1=1, dim2=2), counts.sum(dim=1)), counts)
+
+
+def _recall(outputs: Tensor, wanted: Tensor) -> Tensor:
+    counts = _confusion(outputs, wanted)
+    return _averaged(_share(counts.diagonal(dim1=1, dim2=2), counts.sum(dim=2)), counts)
+
+
+def _f1(outputs: Tensor, wanted: Tensor) -> Tensor:
+    counts = _confusion(outputs, wanted)
+    both = counts.sum(dim=1) + counts.sum(dim=2)
+    return _averaged(_share(2 * counts.diagonal(dim1=1, dim2=2), both), counts)
+
+
+def _one_against_the_rest(
+    outputs: Tensor, wanted: Tensor, formula: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Return a ranking's figure of two classes; of more, the mean over those that can have one."""
+    import torch
+
+    wanted = wanted.reshape(-1)
+    if outputs.shape[-1] == 1:
+        ranked = [(outputs[..., 0], wanted == 1)]
+    else:
+        shares = outputs.softmax(dim=-1)
+        ranked = [(shares[..., k], wanted == k) for k in range(outputs.shape[-1])]
+    values = [formula(score, it) for score, it in ranked if it.any() and not it.all()]
+    lost = torch.full((len(outputs),), float("nan"), dtype=outputs.dtype, device=outputs.device)
+    return torch.stack(values).mean(dim=0) if values else lost
+
+
+def _auc(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Return the share of pairs of two classes' rows that are in order, ties counted half."""
+    return _one_against_the_rest(outputs, wanted, _area)
+
+
+def _area(score: Float[Tensor, "R n"], it: Tensor) -> Tensor:
+    import torch
+
+    others, its = score[:, ~it].sort(dim=1).values.contiguous(), score[:, it].contiguous()
+    below = torch.searchsorted(others, its) + torch.searchsorted(others, its, right=True)
+    return below.to(score.dtype).mean(dim=1) / (2 * others.shape[1])
+
+
+def _average_precision(outputs: Tensor, wanted: Tensor) -> Tensor:
+    return _one_against_the_rest(outputs, wanted, _mean_precision)
+
+
+def _mean_precision(score: Float[Tensor, "R n"], it: Tensor) -> Tensor:
+    """Return the mean over a class's rows of the precision among all rows ranked as high."""
+    import torch
+
+    its = score[:, it].sort(dim=1).values.contiguous()
+    everything = score.sort(dim=1).values.contiguous()
+    found = its.shape[1] - torch.searchsorted(its, its)
+    ranked = everything.shape[1] - torch.searchsorted(everything, its)
+    return (found / ranked).to(score.dtype).mean(dim=1)
+
+
+def _log_loss(outputs: Tensor, wanted: Tensor) -> Tensor:
+    import torch
+
+    if outputs.shape[-1] == 1:
+        outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=-1)
+    logs = outputs.log_softmax(dim=-1)
+    picked = wanted.reshape(1, -1, 1).expand(len(outputs), -1, 1)
+    return -logs.gather(2, picked)[..., 0].mean(dim=1)
+
+
+def _brier(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean squared error of the second class's probability, or of all of several."""
+    import torch
+
+    shares = probabilities(outputs)
+    hits = torch.nn.functional.one_hot(wanted.reshape(-1), shares.shape[-1]).to(shares.dtype)
+    squares = (shares - hits).square()
+    return squares[..., 1].mean(dim=1) if shares.shape[-1] == 2 else squares.sum(dim=2).mean(dim=1)
+
+
+def _calibration_error(outputs: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over rows of |accuracy - confidence| in 15 bins of confidence.
+
+    Source: Naeini, Cooper and Hauskrecht 2015, "Obtaining well calibrated probabilities".
+    """
+    import torch
+
+    sure, chosen = probabilities(outputs).max(dim=-1)
+    hits = (chosen == wanted.reshape(1, -1)).to(sure.dtype)
+    bins = (sure * BINS).ceil().long().clamp(1, BINS) - 1
+    gaps = torch.zeros((len(outputs), BINS), dtype=sure.dtype, device=sure.device)
+    gaps.scatter_add_(1, bins, hits - sure)
+    return gaps.abs().sum(dim=1) / sure.shape[1]
+
+
 # ---- the registry
 
 
@@ -71,6 +214,7 @@ class Metric:
         unit: `nats`, `target` (the target's own), `share` (0 to 1), or empty.
         formula: from outputs and targets; None where it is not made of them alone.
         least_rows: that it can be told of.
+        usual: whether it is measured unless others are asked for.
         source: the callback that records it.
     """
 
@@ -81,11 +225,19 @@ class Metric:
     formula: Formula | None = None
     least_rows: int = 1
     source: str | None = None
+    usual: bool = True
 
     @property
     def mode(self) -> str | None:
         """`min`, `max`, or None where neither is better."""
         return None if self.lower is None else MIN if self.lower else MAX
+
+
+def _asked(
+    name: str, lower: bool, formula: Formula, unit: str = "share", tasks: tuple[str, ...] = ()
+) -> Metric:
+    """Return a metric that is measured where it is asked for."""
+    return Metric(name, lower, tasks or CLASSIFICATION, unit, formula, usual=False)
 
 
 def _diagnostic(name: str, callback: str, lower: bool | None = None) -> Metric:
@@ -101,10 +253,16 @@ METRICS = {
         Metric("rmse", True, REGRESSION, "target", _rmse),
         Metric("mae", True, REGRESSION, "target", _mae),
         Metric("r2", False, REGRESSION, "", _r2, least_rows=2),
-        # directions alone, of what is computed nowhere yet
-        *(Metric(name, False) for name in ("balanced_accuracy", "f1", "precision", "recall")),
-        *(Metric(name, False) for name in ("auc", "average_precision")),
-        *(Metric(name, True) for name in ("log_loss", "brier", "calibration_error")),
+        _asked("mape", True, _mape, tasks=REGRESSION),
+        _asked("balanced_accuracy", False, _balanced_accuracy),
+        _asked("f1", False, _f1),
+        _asked("precision", False, _precision),
+        _asked("recall", False, _recall),
+        _asked("auc", False, _auc),
+        _asked("average_precision", False, _average_precision),
+        _asked("log_loss", True, _log_loss, "nats"),
+        _asked("brier", True, _brier),
+        _asked("calibration_error", True, _calibration_error),
         _diagnostic("distance", "optimum.Optimum", lower=True),
         _diagnostic("excess_loss", "optimum.Optimum", lower=True),
         _diagnostic("sharpness", "sharpness.Sharpness"),
@@ -124,10 +282,33 @@ def metric_named(name: str) -> Metric | None:
     return METRICS.get(rest if split in SPLITS else bare)
 
 
-def of_task(task: str, rows: int) -> list[Metric]:
-    """Return the metrics of a split of so many rows, but for the loss."""
+def of_task(task: str, rows: int, asked: Sequence[str] = ()) -> list[Metric]:
+    """Return the metrics of a split of so many rows, but for the loss.
+
+    Args:
+        task: of the data.
+        rows: of the split.
+        asked: names to measure beside the usual ones; `all` for all that the task has.
+    """
     found = [m for m in METRICS.values() if task in m.tasks and m.formula is not None]
-    return [metric for metric in found if rows >= metric.least_rows]
+    return [
+        metric
+        for metric in found
+        if rows >= metric.least_rows and (metric.usual or metric.name in asked or "all" in asked)
+    ]
+
+
+def check_asked(asked: Sequence[str], task: str) -> None:
+    """Refuse metrics that there are not, or not of this task.
+
+    Raises:
+        UserError: of the first of them.
+    """
+    known = [m.name for m in METRICS.values() if task in m.tasks and m.formula is not None]
+    for name in asked:
+        if name != "all" and name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}, or all."
+            raise UserError(f"metrics.names=[{name}] is no metric of a {task} task{hint}")
 
 
 # ---- directions
@@ -204,12 +385,13 @@ def recorded(config: Mapping[str, Any], task: str, rows: Mapping[str, int]) -> l
         task: of its data.
         rows: by split.
     """
+    asked = config["data"].get("metrics") or ()
     sources = {node["_target_"] for _, node in _nodes(config)}
     names = [
         f"{split}/{name}"
         for split in ("val", "test")
         if rows[split] and (split == "val" or config["test"])
-        for name in ("loss", *(metric.name for metric in of_task(task, rows[split])))
+        for name in ("loss", *(m.name for m in of_task(task, rows[split], asked)))
     ]
     training = [m.name for m in METRICS.values() if m.source in sources]
     return ["train/loss", *(n if "/" in n else f"train/{n}" for n in training), *names]

@@ -185,6 +185,8 @@ RULES: dict[str, Rule] = {
     "data.augment.shift": _from_zero(),
     "data.augment.rotate": Rule(float, at_least=0, at_most=180),
     "data.path": OPTIONAL_TEXT,
+    "metrics.names": Rule(str, each=True),
+    "data.metrics": Rule(str, each=True),
     "data.folds": _int(2, None),
     "data.fold": _int(0),
     "data.log_target": BOOL,

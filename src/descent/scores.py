@@ -24,7 +24,7 @@ class Scores:
 
     def __init__(self, data: Description, y: Float[Tensor, "n ..."]) -> None:
         self.data = data
-        self._metrics = of_task(data.task, len(y))
+        self._metrics = of_task(data.task, len(y), data.metrics)
         wanted = y.double()
         self._wanted = (
             wanted.reshape(-1).long() if data.task.is_classification else self._unscaled(wanted)
@@ -63,7 +63,7 @@ class SplitScores:
         """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
         if split not in self._rows:
             return []
-        metrics = of_task(self.data.task, self._rows[split])
+        metrics = of_task(self.data.task, self._rows[split], self.data.metrics)
         return [f"{split}/{name}" for name in ("loss", *(m.name for m in metrics))]
 
     def add(self, split: str, outputs: Float[Tensor, "B C"], y: Tensor, loss: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from descent.data.arrays import (
 from descent.data.scale import Scaler, fit_scaler
 from descent.data.split import split_rows
 from descent.errors import UserError
+from descent.metrics import check_asked
 from descent.recording.bounded import DamageError
 from descent.recording.schema import check_description
 
@@ -35,6 +36,7 @@ class Prepared:
         target_scaler: for regression targets.
         batch_size: rows per step, `full` resolved.
         notes: what was decided about the data, a line each.
+        metrics: what is measured beside the usual.
     """
 
     arrays: Arrays
@@ -43,6 +45,7 @@ class Prepared:
     target_scaler: Scaler
     batch_size: int
     notes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._description = self._describe()
@@ -65,6 +68,8 @@ class Prepared:
             "fingerprint": fingerprint(arrays),
             "targets": list(arrays.target_names),
             "notes": list(self.notes),
+            "metrics": list(self.metrics),
+            "baseline": _baseline(arrays, self.rows),
         }
 
 
@@ -83,6 +88,8 @@ class Description:
     fingerprint: str
     targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    baseline: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -110,6 +117,8 @@ class Description:
             fingerprint=data["fingerprint"],
             targets=tuple(data.get("targets", ())),
             notes=tuple(data.get("notes", ())),
+            metrics=tuple(data.get("metrics", ())),
+            baseline=dict(data.get("baseline", {})),
         )
         made._check()
         return made
@@ -170,6 +179,8 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         arrays = arrays.fit(arrays, train)
         check_arrays(arrays)
     _check_augment(data.get("augment") or {}, arrays)
+    asked = data.get("metrics") or ()
+    check_asked(asked, str(arrays.task))
     numbers = arrays.targets.reshape(arrays.rows, -1)
     target_kind = "none" if arrays.task.is_classification else data["scale_target"]
     batch = _batch_size(data["batch_size"], len(train), notes)
@@ -180,7 +191,29 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         fit_scaler(target_kind, numbers, train, log=_log_target(data, arrays)),
         batch,
         (*arrays.notes, *notes),
+        tuple(asked),
     )
+
+
+def _baseline(arrays: Arrays, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the metrics of a guess that knows the training targets only: majority or mean."""
+    train = arrays.targets[rows["train"]]
+    values: dict[str, float] = {}
+    if arrays.task is Task.LANDSCAPE or not len(train):
+        return values
+    for split in ("val", "test"):
+        wanted = arrays.targets[rows[split]]
+        if not len(wanted):
+            continue
+        if arrays.task.is_classification:
+            guess = np.bincount(train, minlength=len(arrays.classes)).argmax()
+            values[f"{split}/accuracy"] = float((wanted == guess).mean())
+            continue
+        scale = max(float(np.abs(arrays.targets).max()), 1.0)  # whose square may be too large
+        away = (wanted - train.mean(axis=0)) / scale
+        values[f"{split}/rmse"] = float(np.sqrt(np.square(away).mean())) * scale
+        values[f"{split}/mae"] = float(np.abs(away).mean()) * scale
+    return values
 
 
 def _log_target(data: Mapping[str, Any], arrays: Arrays) -> bool:

@@ -235,6 +235,8 @@ DESCRIPTION: Mapping[str, tuple[Check, str]] = {
 LATER: Mapping[str, tuple[Check, str]] = {
     "targets": (each(is_text), "a list of names"),
     "notes": (each(is_text), "a list of texts"),
+    "metrics": (each(is_text), "a list of names"),
+    "baseline": (every(is_finite), "a number by metric"),
 }
 
 
