@@ -162,7 +162,7 @@ def _mean_precision(score: Float[Tensor, "R n"], it: Tensor) -> Tensor:
     everything = score.sort(dim=1).values.contiguous()
     found = its.shape[1] - torch.searchsorted(its, its)
     ranked = everything.shape[1] - torch.searchsorted(everything, its)
-    return (found / ranked).to(score.dtype).mean(dim=1)
+    return (found.to(score.dtype) / ranked).mean(dim=1)
 
 
 def _log_loss(outputs: Tensor, wanted: Tensor) -> Tensor:

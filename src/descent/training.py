@@ -256,4 +256,4 @@ def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     if job.one_of_many:
         log.info("%s", line_of(result, job.run.path.name))
     else:
-        print_result(result, files)
+        print_result(result, files, job.prepared.describe()["baseline"])

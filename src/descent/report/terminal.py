@@ -4,33 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN = ("loss", "full_loss", "accuracy", "rmse", "mae", "r2")
 
 
-def print_result(result: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+def print_result(
+    result: Mapping[str, Any],
+    files: Mapping[str, Path],
+    baseline: Mapping[str, float] | None = None,
+) -> None:
     """Print the result table and where everything lies.
 
     Args:
         result: as in result.json.
         files: what to point at, by label.
+        baseline: metrics of the best guess that looks at no feature.
     """
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    # names of columns are texts of the user's, in which [/b] is no markup
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     table = Table(title=f"{result['status']}: {result['reason']}", title_justify="left")
     splits = [s for s in ("train", "val", "test") if _of(result["metrics"], s)]
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
     best = result["best"]
+    held = [s for s in splits if s != "train"]
+    guesses = _of(baseline or {}, held[-1]) if held else {}
+    if guesses:  # what accuracy or rmse must be compared with
+        what = "majority" if "accuracy" in guesses else "mean"
+        table.add_column(f"{held[-1]}, always the {what}", justify="right")
+    measured = [n for split in held for n in _of(result["metrics"], split)]
     names = [n for n in SHOWN if any(n in _of(result["metrics"], s) for s in splits)]
+    names += [n for n in dict.fromkeys(measured) if n not in SHOWN]
     for name in names:
         cells = [_number(_of(result["metrics"], s).get(name)) for s in splits]
+        cells += [_number(guesses.get(name))] if guesses else []
         table.add_row(name.replace("_", " "), *cells)
     console.print(table)
+    _print_doubt(console, _of(result["metrics"], held[-1]) if held else {}, guesses)
     if best:
         shown = ", ".join(f"{k} {_number(v)}" for k, v in best["metrics"].items() if "val/" in k)
         tested = "; its weights were tested" if "test" in splits else ""
@@ -45,6 +63,18 @@ def print_result(result: Mapping[str, Any], files: Mapping[str, Path]) -> None:
         console.print(f"{name:<18} {value!r}")
     for label, path in files.items():
         console.print(f"{label:<10} {path}", soft_wrap=True)
+
+
+def _print_doubt(
+    console: Console, measured: Mapping[str, Any], guesses: Mapping[str, float]
+) -> None:
+    """Say that a model learnt nothing, where that is so."""
+    for name, better in (("accuracy", 1), ("rmse", -1)):
+        value, guess = measured.get(name), guesses.get(name)
+        if not isinstance(value, float) or guess is None or better * (value - guess) > 0:
+            continue
+        what = "the commonest class" if name == "accuracy" else "the mean"
+        console.print(f"note: {name} is no better than that of always predicting {what}")
 
 
 def _of(metrics: Mapping[str, Any], split: str) -> dict[str, Any]:
