@@ -170,6 +170,7 @@ RULES: dict[str, Rule] = {
     "reference_batch": _int(1),
     "resume": OPTIONAL_TEXT,
     "sweep_dir": OPTIONAL_TEXT,
+    "after": OPTIONAL_TEXT,
     "trust": Rule(str, each=True),
     # data
     "data.batch_size": _int(1, "full"),

@@ -1,9 +1,8 @@
-"""What the terminal says of a multirun: its runs, the best setting, and what went wrong."""
+"""What the terminal shows of a multirun: its runs, its settings, and what went wrong."""
 
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -133,33 +132,13 @@ def is_problem(key: str) -> bool:
     return key in PROBLEMS or key.startswith(PROBLEM_PREFIXES)
 
 
-def at_the_edge(best: Setting, rows: Sequence[Row]) -> list[str]:
-    """Return a warning for each number of the best setting that is the least or largest tried."""
-    told = []
-    for key, value in best.values.items():
-        try:
-            tried = sorted({float(row[key]) for row in rows})
-            at = float(value)
-        except ValueError:
-            continue
-        if len(tried) < 3 or tried[0] < at < tried[-1]:
-            continue
-        word, more = ("largest", "larger") if at == tried[-1] else ("smallest", "smaller")
-        told.append(f"{key}={value} is the {word} value tried: {more} ones may be better")
-    return told
-
-
-def print_summary(
-    sweep: Path, rows: Sequence[Row], metric: str, shared: Sequence[str], several: Sequence[str]
-) -> None:
-    """Print tables, the best setting, and why runs did not end well.
+def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
+    """Print tables, and why runs did not end well; what they say is told by the report.
 
     Args:
         sweep: the multirun's directory.
         rows: of `compare`.
         metric: what was optimized.
-        shared: overrides of all jobs, to repeat the best setting by.
-        several: overrides that gave several values.
     """
     from rich.console import Console
 
@@ -170,12 +149,9 @@ def print_summary(
     told = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
     if len(rows) <= MOST_ROWS:
         _print_runs(console, rows)
-    found = settings(rows, metric)
-    if len(rows) > MOST_ROWS:
-        _print_settings(console, found, metric)
+    else:
+        _print_settings(console, settings(rows, metric), metric)
     console.print(f"{len(rows):,} runs: {told}")
-    seeds = [word for word in several if is_seed(word.split("=", 1)[0])]
-    _print_best(console, found, rows, metric, [*(["-m"] if seeds else []), *shared, *seeds])
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
@@ -213,28 +189,6 @@ def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> 
     console.print(table)
     if len(found) > MOST_SETTINGS:
         console.print(f"the best {MOST_SETTINGS} of {len(found):,} settings")
-
-
-def _print_best(
-    console: Console, found: Sequence[Setting], rows: Sequence[Row], metric: str,
-    typed: Sequence[str],
-) -> None:  # fmt: skip
-    firsts: dict[tuple[str, ...], Setting] = {}
-    for setting in found:
-        firsts.setdefault(setting.problem, setting)
-    if len(found) == len(firsts):
-        return
-    for best in firsts.values():
-        if math.isnan(best.mean):
-            continue
-        values = [f"{key}={value}" for key, value in best.values.items() if value]
-        over = f" over {best.runs} seeds" if best.runs > 1 else ""
-        console.print(f"best: {' '.join(values)}: {metric} {best.told}{over}")
-        console.print(
-            f"{'repeat it':<10} {shlex.join(['python', 'src/train.py', *typed, *values])}"
-        )
-        for warning in at_the_edge(best, rows):
-            console.print(f"note: {warning}.")
 
 
 def _print_failures(console: Console, rows: Sequence[Row]) -> None:

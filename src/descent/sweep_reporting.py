@@ -6,11 +6,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from descent.errors import UserError, did_you_mean
 from descent.recording.axes import FULL_LOSS
 from descent.report.output import PAGE, check_output, report_directory
+from descent.study.advice import Advice, advice
+from descent.study.grid import Grid
 from descent.study.reading import read_study
 from descent.study.settings import Measure, Setting, measures, settings
 from descent.study.targets import Hit, choose_target, hits
@@ -92,6 +94,24 @@ def _ordered(known: Sequence[Measure], name: str | None, sweep: Path) -> tuple[M
     return tuple(sorted(known, key=lambda measure: measure.name != name))
 
 
+def answer_of(reporting: SweepReporting, grids: Sequence[Grid] = ()) -> Advice:
+    """Return what a multirun says, by the measure that was asked for."""
+    first = reporting.measures[0]
+    return advice(reporting.study, reporting.settings[first.name], grids, first)
+
+
+def tell(reporting: SweepReporting, answer: Advice) -> None:
+    """Say what was left out, the answer, and what to type next; the page says the rest."""
+    for note in reporting.study.left_out:
+        log.info("note: %s", note)
+    for sentence in (*answer.lead, *answer.doubts, *answer.edges, *answer.end):
+        log.info("%s", sentence)
+    for command in answer.repeats:
+        log.info("repeat it: %s", command)
+    for following in answer.next_sweeps:
+        log.info("next: %s (%s)\n  %s", following.aim, following.price, following.command)
+
+
 def report_sweep(reporting: SweepReporting) -> Path:
     """Draw the pictures, write the page, and say what was written and what there is to see.
 
@@ -101,13 +121,11 @@ def report_sweep(reporting: SweepReporting) -> Path:
     from descent.report.picture import save
     from descent.report.style import look
     from descent.report.sweep.page import write_sweep_page
-    from descent.study.advice import advice
 
-    study, first = reporting.study, reporting.measures[0]
-    notes = list(study.left_out)
+    study, notes = reporting.study, list(reporting.study.left_out)
     with report_directory(reporting.output) as part:
-        grids = _grids(reporting, first, notes)
-        answer = advice(study, reporting.settings[first.name], grids, first)
+        grids = _grids(reporting)
+        answer = answer_of(reporting, grids)
         with look():
             pictures = _pictures(reporting, grids, notes)
             for picture in pictures:
@@ -115,28 +133,22 @@ def report_sweep(reporting: SweepReporting) -> Path:
         write_sweep_page(
             part / PAGE, study, reporting.measures, reporting.settings, answer, pictures, notes
         )
-    for note in notes:
-        log.info("note: %s", note)
-    for sentence in answer.sentences:
-        log.info("%s", sentence)
-    if answer.next_sweep:
-        log.info("next: %s\n  %s", answer.next_sweep[1], answer.next_sweep[0])
+    tell(reporting, answer)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
 
 
-def _grids(reporting: SweepReporting, measure: Measure, notes: list[str]) -> Sequence[Any]:
+def _grids(reporting: SweepReporting) -> Sequence[Grid]:
     from descent.study.boundary import boundaries
     from descent.study.curvature import Sharpnesses
     from descent.study.grid import grids
 
-    found = grids(reporting.study, reporting.settings[measure.name], measure)
-    found = boundaries(reporting.study, found, Sharpnesses(reporting.trust))
-    notes += dict.fromkeys(grid.note for grid in found if grid.note)
-    return found
+    first = reporting.measures[0]
+    found = grids(reporting.study, reporting.settings[first.name], first)
+    return boundaries(reporting.study, found, Sharpnesses(reporting.trust))
 
 
-def _pictures(reporting: SweepReporting, grids: Sequence[Any], notes: list[str]) -> list[Picture]:
+def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]) -> list[Picture]:
     from descent.report.sweep.bands import bands
     from descent.report.sweep.heatmap import heatmap
     from descent.report.sweep.performance import performance

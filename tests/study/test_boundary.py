@@ -39,12 +39,12 @@ def test_the_boundary_of_least_squares_is_the_closed_form_and_real_runs_keep_to_
     assert sgd.xs == ("20", "full")
     assert sgd.boundary is not None
     assert sgd.boundary == pytest.approx([2 / CURVATURE] * 2, rel=1e-4)
-    assert sgd.note == f"sharpness {CURVATURE:.4g}, measured before training"
+    assert sgd.note == f"The sharpness before training is {CURVATURE:.4g}, measured again."
     full = sgd.diverged[:, 1]
     assert [lr > sgd.boundary[1] for lr in sgd.ys] == [share == 1 for share in full]
     assert full.tolist() == [0, 0, 0, 1]
     assert adam.boundary is None
-    assert adam.note == "no boundary: adam has no largest stable lr"
+    assert adam.note == ""
 
 
 def column_sweep(write_sweep: Callable[..., Path], key: str, values: tuple[Any, ...], **more: Any):  # type: ignore[no-untyped-def]
@@ -112,9 +112,7 @@ def test_a_recorded_sharpness_is_taken_from_before_training(
             table.writerows([[0, 0, 0, 0.0, start], [1, 10, 100, 0.1, 99.0]])
     (grid,) = bounded(sweep)
     assert grid.boundary == pytest.approx([2 / 4.5, 2 / 9.0])
-    assert grid.note == (
-        "sharpness 4.5, recorded before training; sharpness 9, recorded before training"
-    )
+    assert grid.note == "The sharpness before training is 4.5 to 9, as recorded."
 
 
 def test_what_cannot_be_measured_says_why(
@@ -136,7 +134,7 @@ def test_clipped_gradients_have_no_limit(
     config = whole_config(real_sweep, clip={"norm": 1.0})
     (grid,) = bounded(column_sweep(write_sweep, "data.batch_size", (8, 9), config=config))
     assert grid.boundary is None
-    assert grid.note == "no boundary: clipped gradients have no largest stable lr"
+    assert grid.note == ""
 
 
 def test_equal_starts_are_measured_once(real_sweep: Path) -> None:
@@ -157,8 +155,17 @@ def test_configs_are_those_on_disk(real_sweep: Path) -> None:
         assert made == there
 
 
-def test_grids_without_an_lr_axis_stay_as_they_are(write_sweep: Callable[..., Path]) -> None:
+def test_lr_alone_has_its_limit_too(write_sweep: Callable[..., Path], real_sweep: Path) -> None:
+    config = whole_config(real_sweep)
+    jobs = [{"values": {"optimizer.lr": lr}, "metrics": {"train/full_loss": lr}} for lr in (0.1, 2)]
+    (grid,) = bounded(write_sweep(jobs, config=config))
+    assert grid.y is None
+    assert grid.boundary == pytest.approx([2 / CURVATURE], rel=1e-4)
+
+
+def test_a_config_that_is_cut_short_is_a_note(write_sweep: Callable[..., Path]) -> None:
     jobs = [{"values": {"optimizer.lr": lr}, "metrics": {"train/full_loss": lr}} for lr in (1, 2)]
     (grid,) = bounded(write_sweep(jobs))
-    assert (grid.boundary, grid.note) == (None, "")
+    assert grid.boundary is None
+    assert "config.yaml lacks 'val_fraction'" in grid.note
     assert not math.isnan(grid.mean[0, 0])

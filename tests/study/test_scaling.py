@@ -53,7 +53,7 @@ def grid(scatter: float = 0.0, seeds: int = 3, **options: Any) -> list[Any]:
 
 
 def test_the_planted_curve_is_found_at_the_tuned_lr_of_each_size(write_sweep: Write) -> None:
-    """Crossings are interpolated, so records once an epoch (4 to 128 steps) lose nothing."""
+    """Interpolated crossings hit it; the interval knows that each lies within an epoch only."""
     (scaling,) = found(write_sweep(grid()))
     batches = np.array([16, 32, 64, 128, 256, 512])
     assert scaling.batch.tolist() == batches.tolist()
@@ -62,7 +62,8 @@ def test_the_planted_curve_is_found_at_the_tuned_lr_of_each_size(write_sweep: Wr
     assert not scaling.at_edge.any()
     assert scaling.least == pytest.approx(50, rel=1e-4)
     assert scaling.critical == pytest.approx(128, rel=1e-4)
-    assert scaling.interval == pytest.approx((128, 128), rel=1e-3)
+    low, high = scaling.interval  # 450 steps of 16 rows are between 385 and 512 for sure
+    assert 80 < low < 128 < high < 160
     assert (scaling.budget, scaling.note) == ("", "")
     assert [len(own) for own in scaling.dots] == [3] * 6
     assert math.isnan(scaling.noise_scale)
@@ -73,7 +74,7 @@ def test_seeds_that_scatter_widen_the_interval_around_the_planted_value(
 ) -> None:
     (scaling,) = found(write_sweep(grid(scatter=0.05)))
     low, high = scaling.interval
-    assert 100 < low < 128 < high < 165
+    assert 60 < low < 128 < high < 190
     assert low < scaling.critical < high
 
 
@@ -126,11 +127,11 @@ def test_straight_lines_have_no_knee() -> None:
     steep = fit_critical(batch, [np.array([6400 / b]) for b in batch])
     assert math.isnan(steep.critical)
     assert steep.interval == (128, math.inf)
-    assert steep.note.startswith("Steps fall as 1/B or faster")
+    assert steep.note == "B_crit is above 128 (95%)."
     flat = fit_critical(batch, [np.array([100.0]) for b in batch])
     assert math.isnan(flat.critical)
     assert flat.interval == (0.0, 16)
-    assert flat.note.startswith("Larger batches save no steps")
+    assert flat.note == "B_crit is below 16 (95%)."
 
 
 def test_an_epoch_budget_alone_says_so(write_sweep: Write) -> None:

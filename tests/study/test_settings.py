@@ -116,7 +116,7 @@ def test_measures_are_those_that_were_taken(sweep: Path) -> None:
 def test_a_missed_target_is_no_score(write_sweep: Callable[..., Path]) -> None:
     jobs = [{"values": {"optimizer.lr": lr, "seed": s}} for lr in (0.1, 0.2) for s in (0, 1)]
     study = read_study(write_sweep(jobs))
-    hits = {0: Hit(5, 50, 0.5, 4.5), 1: None, 2: Hit(9, 90, 0.9, 8.5), 3: Hit(7, 70, 0.7, 6.5)}
+    hits = {0: Hit(5, 50, 0.5, 4, 5), 1: None, 2: Hit(9, 90, 0.9, 8, 9), 3: Hit(7, 70, 0.7, 6, 7)}
     measure = Measure("samples to target", "", True, 0.1)
     first, second = settings(study, measure, hits)
     assert (first.values["optimizer.lr"], first.mean) == (0.2, 80.0)

@@ -13,7 +13,7 @@ import pytest
 
 from descent.study.reading import read_study
 from descent.study.records import full_loss
-from descent.study.targets import choose_target, hit_of, hits
+from descent.study.targets import choose_target, hit_of, hits, target_words
 
 
 def decay(rate: float, every: int, until: int, start: float = 4.0) -> list[tuple[int, float]]:
@@ -40,13 +40,15 @@ def test_the_first_record_at_or_below_the_target_is_the_hit(
     found = hits(study, 1.0)
     first = found[0]
     assert first is not None
-    assert (first.step, first.samples, first.seconds) == (20, 640, 0.02)
-    assert first.crossed == pytest.approx(10 * math.log(4))
+    crossed = 10 * math.log(4)
+    assert (first.step, first.samples) == pytest.approx((crossed, 32 * crossed))
+    assert first.seconds == pytest.approx(crossed * 1e-3)
+    assert (first.earliest, first.latest) == (11, 20)
     assert found[1] is None
     assert found[2] is not None
-    assert (found[2].step, found[2].crossed) == (0, 0)
+    assert (found[2].step, found[2].earliest, found[2].latest) == (0, 0, 0)
     assert found[3] is not None
-    assert (found[3].step, found[3].crossed) == (20, 20)  # nothing is known of before
+    assert (found[3].step, found[3].earliest, found[3].latest) == (20, 11, 20)
 
 
 def test_real_runs_that_a_target_ended_hit_it_at_their_last_step(real_sweep: Path) -> None:
@@ -59,17 +61,18 @@ def test_real_runs_that_a_target_ended_hit_it_at_their_last_step(real_sweep: Pat
         hit = found[trial.number]
         assert (hit is not None) == (trial in ended)
         if hit is not None:
-            told = (hit.step, hit.samples, hit.seconds)
-            assert told == (trial.step, trial.samples, trial.figures["seconds_to_target"])
+            assert hit.latest == trial.step
             an_epoch = 1 if trial.values["data.batch_size"] == "full" else 10
-            assert hit.step - an_epoch <= hit.crossed <= hit.step
+            assert hit.earliest == hit.latest - an_epoch + 1
+            assert hit.latest - an_epoch <= hit.step <= hit.latest
+            assert hit.seconds <= trial.figures["seconds_to_target"]
 
 
 def test_losses_below_zero_are_crossed_along_a_line(write_sweep: Callable[..., Path]) -> None:
     study = read_study(write_sweep([job({}, [(0, 1.0), (10, -1.0)])]))
     found = hits(study, -0.5)[0]
     assert found is not None
-    assert found.crossed == pytest.approx(7.5)
+    assert found.step == pytest.approx(7.5)
 
 
 def test_records_within_epochs_count_where_they_were_taken(
@@ -86,6 +89,7 @@ def test_records_within_epochs_count_where_they_were_taken(
     found = hits(read_study(sweep), 2.0)[0]
     assert found is not None
     assert (found.step, found.samples) == (4, 128)
+    assert (found.earliest, found.latest) == (3, 4)
 
 
 def test_a_table_cut_short_gives_what_is_whole(tmp_path: Path) -> None:
@@ -107,10 +111,12 @@ def test_a_configured_target_is_the_target(write_sweep: Callable[..., Path]) -> 
     assert choose_target(read_study(write_sweep(swept, name="swept"))) == 0.3
 
 
-def test_three_in_four_batch_sizes_reach_the_derived_target_with_every_seed(
-    write_sweep: Callable[..., Path],
-) -> None:
-    """At their best rates (0.10 of each) the batches end at 4 exp(-0.1 steps): 32 is third."""
+def test_most_settings_reach_the_derived_target(write_sweep: Callable[..., Path]) -> None:
+    """By half their steps the best rates (0.1) of 8, 16, 32 and 64 are at 5 exp(-0.1 * 40 ... 5).
+
+    Three in four are below 5 exp(-1). Of eight settings five end with both seeds at or below
+    5 exp(-1) too: the four best, and 8 at its other rate, 5 exp(-0.8), does not.
+    """
     ends = {8: 80, 16: 40, 32: 20, 64: 10}
     jobs = [
         job({"data.batch_size": b, "optimizer.lr": lr, "seed": s}, decay(lr, 10, ends[b], 4 + s))
@@ -118,13 +124,13 @@ def test_three_in_four_batch_sizes_reach_the_derived_target_with_every_seed(
     ]  # fmt: skip
     study = read_study(write_sweep(jobs))
     target = choose_target(study)
-    assert target == pytest.approx(5 * math.exp(-0.1 * 20), rel=1e-3)
     assert target is not None
-    assert target >= 5 * math.exp(-0.1 * 20)
-    reached = {
-        study.trials[n].values["data.batch_size"] for n, hit in hits(study, target).items() if hit
-    }
-    assert reached == {8, 16, 32}
+    # the fifth of eight: 8 rows at 0.01 ends at 5 exp(-0.8), which is above 5 exp(-1)
+    assert target == pytest.approx(5 * math.exp(-0.8), rel=1e-3)
+    assert target >= 5 * math.exp(-0.8)
+    reached = {n for n, hit in hits(study, target).items() if hit}
+    assert len(reached) >= 0.6 * len(study.trials)
+    assert "chosen so that most settings reach it" in target_words(study, target)
 
 
 def test_trials_that_never_fell_have_no_target(write_sweep: Callable[..., Path]) -> None:
@@ -139,5 +145,5 @@ def test_hits_of_many_trials_come_quickly(write_sweep: Callable[..., Path]) -> N
     jobs = [job({"optimizer.lr": lr}, rows) for lr in range(1, 257)]  # type: ignore[arg-type]
     study = read_study(write_sweep(jobs))
     began = time.process_time()
-    assert all(hit is not None and hit.step == 1000 for hit in hits(study, 0.64).values())
+    assert all(hit is not None and hit.latest == 1000 for hit in hits(study, 0.64).values())
     assert time.process_time() - began < 1.0

@@ -52,7 +52,8 @@ def test_a_multirun_is_stacked_and_every_job_directory_serves_like_any_other(
     ]  # fmt: skip
     best = min((float(a["best/val/loss"]) + float(b["best/val/loss"]), a["optimizer.lr"])
                for a, b in (rows[:2], rows[2:]))  # fmt: skip
-    assert f"best: optimizer.lr={best[1]}: val/loss {best[0] / 2:.4g} ±" in done.stdout
+    assert f"The best setting is lr={best[1]}: best val loss = {best[0] / 2:.2f}" in done.stdout
+    assert done.stdout.count("The best setting is") == 1
     job = sweep / "2"
     again = type_command("eval", f"run={job}")
     assert again.returncode == 0, again.stderr

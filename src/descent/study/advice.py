@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from descent.study.casualties import casualties
-from descent.study.fineness import coarse, edge_sentence, edges
+from descent.study.confidence import LEAST_SEEDS, Contest, Effect, contest, effect
+from descent.study.failures import failures
 from descent.study.grid import Grid
-from descent.study.next_sweep import Next, after_winner, unfinished, without_winner
-from descent.study.options import label
+from descent.study.neighbours import places
+from descent.study.options import OPTIMIZER, label
 from descent.study.problems import problems_of
+from descent.study.search import Next, confirm, further, repeat, unfinished, without_winner
 from descent.study.settings import Measure, Setting
-from descent.study.ties import LEAST_SEEDS, Contest, contest, interval
-from descent.study.trials import ENDED, Study, Trial
-
-NAMED = 4  # settings named in a sentence
-ONE_SEED = (
-    "One seed cannot tell a better setting from a luckier one, so nothing is said of ties; repeat "
-    "the best ones with several seeds."
+from descent.study.settings import settings as settings_of
+from descent.study.targets import hits
+from descent.study.trials import ENDED, Study, Trial, Value
+from descent.study.wording import (
+    confirmed_words,
+    contest_words,
+    effect_words,
+    equal_words,
+    no_winner_words,
+    split_words,
+    winner_words,
 )
-FLATTERED = "The best was picked by these very seeds, which flatters it: confirm it with others."
+
+ONE_SEED = (
+    "One seed cannot tell a better setting from a luckier one; repeat the best ones with several "
+    "seeds."
+)
+FLATTERED = (
+    "The best was picked by these very seeds, which flatters its score; fresh seeds tell it "
+    "honestly."
+)
 OF_ALL = (ONE_SEED, FLATTERED)  # told once, however many problems there are
+INSIDE = "It lies inside what was tried, and its neighbours are near enough."
 
 
 @dataclass(frozen=True)
 class Advice:
-    """The answer.
+    """The answer, most important first.
 
     Args:
-        winner: the best setting that lost no trial; None if every setting lost one.
-        tied: other settings that cannot be told from it, best first.
-        sentences: the winner with its uncertainty, who is tied, whether the grid was wide and fine
-            enough, what diverged.
-        next_sweep: a ready command, and what it is for in a sentence; empty if there is none.
+        winner: the best setting that lost no trial; None if every setting lost one, and of several
+            problems.
+        tied: other settings that may be the best, best first.
+        lead: a sentence for each problem: its winner.
+        doubts: what cannot be told from the winner, and why.
+        edges: whether the winner lies inside what was tried.
+        details: effects, diverged trials and what else there is to say.
+        next_sweeps: a ready command for each problem; empty if there is none.
+        end: `done: ...` where the search has ended; empty if it has not.
+        winners: of each problem.
+        repeats: the command that trains each of them again.
     """
 
     winner: Setting | None
     tied: tuple[Setting, ...]
-    sentences: tuple[str, ...]
-    next_sweep: Next
+    lead: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    edges: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    next_sweeps: tuple[Next, ...] = ()
+    end: tuple[str, ...] = ()
+    winners: tuple[Setting, ...] = ()
+    repeats: tuple[str, ...] = ()
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that is said, in its order."""
+        return (*self.lead, *self.doubts, *self.edges, *self.details, *self.end)
 
 
 def advice(
@@ -55,24 +87,39 @@ def advice(
         grids: of `grids`, with their boundaries if those were asked for.
         measure: what settings were compared by.
     """
-    lost = casualties(study, grids)
+    lost = tuple(failures(study, grids))
     parts = problems_of(study)
     if len(parts) == 1:
         found = _of_one(study, settings, measure)
-        return replace(found, sentences=(*found.sentences, *lost))
-    sentences: list[str] = []
-    common: dict[str, None] = {}
-    following: Next = ()
+        return replace(found, details=(*found.details, *lost))
+    told: list[Advice] = []
     for name, part in parts:
         trials = {trial.number: trial for trial in part.trials}
         own = [_within(s, trials) for s in settings if s.trials[0].number in trials]
-        found = _of_one(part, own, measure)
-        own_words = [sentence for sentence in found.sentences if sentence not in OF_ALL]
-        common |= dict.fromkeys(sentence for sentence in found.sentences if sentence in OF_ALL)
-        sentences += [f"{name}: {sentence}" for sentence in own_words]
-        if found.next_sweep and not following:
-            following = (found.next_sweep[0], f"{name}: {found.next_sweep[1]}")
-    return Advice(None, (), (*sentences, *common, *lost), following)
+        told.append(_named(name, _of_one(part, own, measure)))
+
+    def all_of(kind: str) -> tuple[str, ...]:
+        words = [sentence for one in told for sentence in getattr(one, kind)]
+        first = [w for w in words if w not in OF_ALL]
+        return (*first, *dict.fromkeys(w for w in words if w in OF_ALL))
+
+    return Advice(
+        None, (), all_of("lead"), all_of("doubts"), all_of("edges"), (*all_of("details"), *lost),
+        tuple(following for one in told for following in one.next_sweeps), all_of("end"),
+        tuple(winner for one in told for winner in one.winners),
+        tuple(command for one in told for command in one.repeats),
+    )  # fmt: skip
+
+
+def _named(name: str, found: Advice) -> Advice:
+    def named(words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(w if w in OF_ALL else f"{name}: {w}" for w in words)
+
+    return replace(
+        found, lead=named(found.lead), doubts=named(found.doubts), edges=named(found.edges),
+        details=named(found.details), end=named(found.end),
+        next_sweeps=tuple(replace(n, aim=f"{name}: {n.aim}") for n in found.next_sweeps),
+    )  # fmt: skip
 
 
 def _within(setting: Setting, trials: Mapping[int, Trial]) -> Setting:
@@ -85,65 +132,90 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     """Return the advice on one problem, but for the trials that did not end well."""
     whole = [setting for setting in settings if setting.standing == "complete"]
     pending = any(trial.status not in ENDED for trial in study.trials)
-    rest = unfinished(study) if pending else ()
+    rest = unfinished(study) if pending else None
     if not whole:
-        return Advice(None, (), (_no_winner(settings),), rest or without_winner(study))
+        following = rest or without_winner(study)
+        return Advice(None, (), (no_winner_words(settings),), next_sweeps=_known(following))
     winner = whole[0]
-    met = contest(whole, measure) if len(whole) > 1 else None
-    tied = met.tied if met else ()
-    sentences = [_winner(winner, measure)]
-    if len(whole) > 1:
-        sentences.append(_ties(met) if met else ONE_SEED)
-    sides, gaps = edges(study, winner), coarse(study, settings, winner, measure)
-    sentences += [edge_sentence(winner, key, side) for key, side in sides.items()]
-    sentences += gaps.values()
-    if len(whole) > 1 and len(winner.scores) >= LEAST_SEEDS:
-        sentences.append(FLATTERED)
-    following = rest or after_winner(study, winner, tied, sides, gaps)
-    return Advice(winner, tied, tuple(sentences), following)
+    able = [s for s in settings if s.standing in ("complete", "fewer")]
+    met = contest(able, measure) if len(able) > 1 else None
+    found = Advice(
+        winner, met.tied if met else (), (winner_words(winner, measure),), winners=(winner,),
+        repeats=(repeat(study, winner),),
+    )  # fmt: skip
+    if len(able) > 1:
+        found = replace(found, doubts=tuple(_doubts(winner, able, met, measure)))
+    if study.confirms is not None:
+        return _confirmed(study, found, measure)
+    inside = places(study, settings, winner, measure)
+    edges = [place.why for place in inside if place.why]
+    told = [effect_words(one, measure) for one in effects(whole, measure)]
+    told += filter(None, [split_words(study, winner, measure)])
+    following = rest or further(study, winner, found.tied, inside)
+    end: tuple[str, ...] = ()
+    if following is None and met is not None and met.fixed:
+        end = ("done: the seeds change nothing, so there is nothing to confirm with others.",)
+    elif following is None:
+        following = confirm(study, winner, found.tied)
+    return replace(
+        found, edges=tuple(edges) or ((INSIDE,) if inside else ()), details=tuple(told),
+        next_sweeps=_known(following), end=end,
+    )  # fmt: skip
 
 
-def _no_winner(settings: Sequence[Setting]) -> str:
-    if all(setting.standing == "pending" for setting in settings):
-        return "No setting has all its trials ended yet, so there is no winner."
-    some = next((setting for setting in settings if setting.scores), None)
-    if some is None:
-        return "No trial ended well with a score, so there is no winner."
-    return (
-        "No setting ended well with every seed, so there is no winner; the best of what is left is "
-        f"{label(some.values) or 'the only one'}: {some.mean:.4g} over {len(some.scores)} of its "
-        f"{len(some.trials)} trials."
-    )
+def _known(following: Next | None) -> tuple[Next, ...]:
+    return () if following is None else (following,)
 
 
-def _winner(winner: Setting, measure: Measure) -> str:
-    name = label(winner.values)
-    who = f"The best setting is {name}: {measure.label} =" if name else f"The {measure.label} is"
-    scores = list(winner.scores.values())
-    if len(scores) < LEAST_SEEDS:
-        return f"{who} {winner.mean:.4g}, with one seed."
-    low, high = interval(scores)
-    return (
-        f"{who} {winner.mean:.4g} ± {winner.spread:.2g} (standard deviation over {len(scores)} "
-        f"seeds; 95% interval of the mean {low:.4g} to {high:.4g})."
-    )
+def _doubts(
+    winner: Setting, able: Sequence[Setting], met: Contest | None, measure: Measure
+) -> list[str]:
+    if met is None:
+        return [ONE_SEED, *equal_words(winner, able)]
+    told = contest_words(winner, met, measure)
+    flattered = len(winner.scores) >= LEAST_SEEDS and not met.fixed
+    return [*told, FLATTERED] if flattered else told
 
 
-def _ties(met: Contest) -> str:
-    how = f" (paired over {met.seeds} seeds, Holm's correction, 5% level)"
-    told = []
-    if met.tied:
-        names = [f"{label(s.values)} ({s.mean:.4g})" for s in met.tied[:NAMED]]
-        if len(met.tied) > NAMED:
-            names.append(f"{len(met.tied) - NAMED:,} more")
-        listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-        noun = "setting" if len(met.tied) == 1 else "settings"
-        told.append(f"{len(met.tied):,} other {noun} cannot be told from it{how}: {listed}.")
-        how = ""
-    if met.worse:
-        one = len(met.worse) == 1
-        verb = "one that lost no trial is" if one else f"{len(met.worse):,} that lost no trial are"
-        told.append(f"The other {verb} worse{how}.")
-    if met.apart:
-        told.append(f"{len(met.apart):,} with other seeds were not compared.")
-    return " ".join(told)
+def effects(whole: Sequence[Setting], measure: Measure) -> list[Effect]:
+    """Return how far each optimizer's best setting is behind the winner's, nearest first."""
+    groups: dict[object, list[Setting]] = {}
+    for setting in whole:
+        groups.setdefault(setting.values.get(OPTIMIZER), []).append(setting)
+    first, *others = groups.values()
+    found = (effect(first, other, measure) for other in others)
+    return [one for one in found if one is not None]
+
+
+def _confirmed(study: Study, found: Advice, measure: Measure) -> Advice:
+    """Return the end of a search: what fresh seeds say of the setting that was chosen before."""
+    before, winner = study.confirms, found.winner
+    assert before is not None
+    assert winner is not None
+    times = {} if measure.target is None else hits(before, measure.target)
+    known = [s for s in settings_of(before, measure, times) if s.standing == "complete"]
+    may_be = [winner, *found.tied]
+    sign = 1 if measure.lower else -1
+    chosen = next((s for s in may_be if known and _same(s, known[0].values)), None)
+    best = min(may_be, key=lambda s: sign * _over_all(s, known))  # with the seeds of both sweeps
+    kept = chosen is not None and (best is chosen or sign * (best.mean - chosen.mean) >= 0)
+    taken = chosen if kept and chosen is not None else best
+    end = confirmed_words(taken, measure, kept, label(known[0].values) if known else "")
+    return replace(
+        found, winner=taken, winners=(taken,), end=(end,),
+        lead=(winner_words(taken, measure),), repeats=(repeat(study, taken),),
+        doubts=tuple(w for w in found.doubts if w != FLATTERED),
+        tied=tuple(s for s in may_be if s is not taken),
+    )  # fmt: skip
+
+
+def _over_all(setting: Setting, known: Sequence[Setting]) -> float:
+    """Return the mean of a setting's scores with those that an earlier sweep gave it."""
+    before = next((s for s in known if _same(setting, s.values)), None)
+    scores = [*setting.scores.values(), *(before.scores.values() if before else ())]
+    return math.fsum(scores) / len(scores)
+
+
+def _same(setting: Setting, values: Mapping[str, Value]) -> bool:
+    """Whether a setting has the values of an earlier one; what is no longer swept is shared."""
+    return all(values.get(key) == value for key, value in setting.values.items())

@@ -1,4 +1,4 @@
-"""The learning rate above which theory foretells divergence, column by column of a grid."""
+"""The largest lr at which full-batch steps are stable by theory, column by column of a grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from descent.study.options import (
     SHARPNESS,
     batch_of,
     number_in,
-    optimizer_of,
 )
 from descent.study.records import at_start
 from descent.study.settings import Setting
@@ -32,12 +31,12 @@ MOST_RECORDS = 8  # trials of a column whose recorded sharpness is read
 def boundaries(
     study: Study, grids: Sequence[Grid], sharpnesses: Sharpnesses | None = None
 ) -> tuple[Grid, ...]:
-    """Return the grids with their boundary, where lr is on y and the optimizer is SGD's kind.
+    """Return the grids with their boundary, where lr was swept and the optimizer is SGD's kind.
 
     The boundary is `stable_lr` of the sharpness λ at the start, as recorded (the median over the
     trials of the column), else measured at the first trial's weights. It holds for a quadratic
     with this curvature and exact gradients; smaller batches may diverge below it, and a loss that
-    is no quadratic may bear more. Other optimizers, and clipped gradients, have no such limit.
+    is no quadratic may bear more.
 
     Args:
         study: the trials.
@@ -50,44 +49,55 @@ def boundaries(
 
 
 def _with_boundary(grid: Grid, configs: Configs, sharpnesses: Sharpnesses) -> Grid:
-    if grid.y not in LEARNING_RATES:
+    rate = grid.x if grid.y is None else grid.y
+    if rate not in LEARNING_RATES:
         return grid
-    found, notes = [], []
-    for i in range(len(grid.xs)):
-        column = [cell for (x, _), cell in sorted(grid.cells.items()) if x == i]
+    alone = grid.y is None  # lr is on x, and all cells are one column
+    limits, measured, notes = [], [], []
+    for i in range(1 if alone else len(grid.xs)):
+        column = [cell for (x, _), cell in sorted(grid.cells.items()) if alone or x == i]
+        limit, sharpness, note = math.nan, math.nan, ""
         try:
-            limit, note = _limit(column, grid.y, configs, sharpnesses)
+            limit, sharpness, note = _limit(column, rate, configs, sharpnesses)
         except UserError as error:
-            limit, note = math.nan, f"no boundary: {error}"
-        found.append(limit)
+            note = f"No limit of stability is drawn: {error}"
+        limits.append(limit)
+        measured.append(sharpness)
         notes.append(note)
-    known = [n for n, limit in zip(notes, found, strict=True) if not math.isnan(limit)]
-    note = "; ".join(dict.fromkeys(known or notes))
-    return replace(grid, boundary=np.array(found) if known else None, note=note)
+    known = [value for value in measured if not math.isnan(value)]
+    note = " ".join(dict.fromkeys(filter(None, notes)))
+    if known:
+        ends = [f"{value:.4g}" for value in (min(known), max(known))]
+        told = ends[0] if ends[0] == ends[1] else " to ".join(ends)
+        note = f"The sharpness before training is {told}, {note}."
+    return replace(grid, boundary=np.array(limits) if known else None, note=note)
 
 
 def _limit(
     column: Sequence[Setting], rate: str, configs: Configs, sharpnesses: Sharpnesses
-) -> tuple[float, str]:
-    """Return the largest stable lr, as the axis shows it, and what it is from or why it is NaN."""
+) -> tuple[float, float, str]:
+    """Return the largest stable lr, as the axis shows it, the sharpness, and how it is known.
+
+    Other optimizers have such a limit too, but not one that is known before training: that of Adam
+    follows its preconditioner (Cohen et al. 2022, *Adaptive gradient methods at the edge of
+    stability*).
+    """
     trials = [trial for setting in column for trial in setting.trials]
     if not trials:
-        return math.nan, ""
+        return math.nan, math.nan, ""
     begun = next((t for t in trials if t.step is not None), trials[0])
     config = configs.of(begun)
     options = config["optimizer"]
-    if not str(options.get("_target_", "")).endswith(".SGD"):
-        return math.nan, f"no boundary: {optimizer_of(config)} has no largest stable lr"
-    if any((config.get("clip") or {}).values()):
-        return math.nan, "no boundary: clipped gradients have no largest stable lr"
+    clipped = any((config.get("clip") or {}).values())
+    if not str(options.get("_target_", "")).endswith(".SGD") or clipped:
+        return math.nan, math.nan, ""
     recorded = _recorded(trials)
     sharpness = sharpnesses.of(config, begun.directory) if recorded is None else recorded
-    how = "measured" if recorded is None else "recorded"
     from descent.curvature import stable_lr
 
     limit = stable_lr({**SGD, **options}, sharpness)
     scale = _scale(begun, config) if rate == "base_lr" else 1.0
-    return limit / scale, f"sharpness {sharpness:.4g}, {how} before training"
+    return limit / scale, sharpness, "measured again" if recorded is None else "as recorded"
 
 
 def _recorded(trials: Sequence[Trial]) -> float | None:

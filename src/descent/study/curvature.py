@@ -47,6 +47,8 @@ class Sharpnesses:
                 self._known[key] = self._measured(config, directory)
             except UserError as error:
                 self._known[key] = error
+            except (KeyError, TypeError) as error:  # a config that somebody cut short
+                self._known[key] = UserError(f"{directory}/config.yaml lacks {error}.")
         found = self._known[key]
         if isinstance(found, UserError):
             raise found

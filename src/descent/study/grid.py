@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from descent.study import neighbours
 from descent.study.options import BATCH, OPTIMIZER, label, learning_rate, number_in, ordered, short
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Value
@@ -29,9 +30,11 @@ class Grid:
         mean, spread: of the scores [y, x]: NaN where none; spread is the standard deviation.
         diverged: share of the trials [y, x]; NaN where nothing was tried.
         best: (column, row) of the best cell that lost no trial; None if there is none.
-        boundary: for each column (batch size or so), the lr above which theory foretells
-            divergence; NaN where unknown; None where it does not apply. lr is on the y axis.
-        note: where `boundary` comes from, or why there is none; empty if nothing was asked.
+        boundary: for each column (batch size or so), the largest stable lr by theory; NaN where
+            unknown; None where it does not apply. lr is on the y axis, or alone on x: [1].
+        note: where `boundary` comes from, or why there is none; empty if there is nothing to say.
+        edges: `left`, `right`, `down` or `up`: where the best cell lies at an end of what was tried
+            beyond which better may lie, as `neighbours.places` has it.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Grid:
     measure: Measure
     boundary: np.ndarray | None = None
     note: str = ""
+    edges: tuple[str, ...] = ()
 
 
 def grids(study: Study, settings: Sequence[Setting], measure: Measure) -> tuple[Grid, ...]:
@@ -81,8 +85,18 @@ def grids(study: Study, settings: Sequence[Setting], measure: Measure) -> tuple[
         title = label(dict(zip(split, values, strict=True)))
         best = [short(key) for key in (*over, *ranged)]
         words = [title, f"best over {' and '.join(best)}" if best else ""]
-        made.append(_grid(", ".join(filter(None, words)), (x, y), places, own, measure))
+        grid = _grid(", ".join(filter(None, words)), (x, y), places, own, measure)
+        made.append(replace(grid, edges=_edges(study, settings, grid)))
     return tuple(made)
+
+
+def _edges(study: Study, settings: Sequence[Setting], grid: Grid) -> tuple[str, ...]:
+    if grid.best is None:
+        return ()
+    best = grid.cells[grid.best]
+    ends = {p.key: p.edge for p in neighbours.places(study, settings, best, grid.measure) if p.edge}
+    names = {grid.x: ("left", "right")} | ({grid.y: ("down", "up")} if grid.y else {})
+    return tuple(names[key][side > 0] for key, side in ends.items() if key in names)
 
 
 def _axes(study: Study) -> list[str]:

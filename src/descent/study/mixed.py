@@ -5,32 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from descent.study.table import Job, Row, numbered
-from descent.summary import is_problem
+from descent.summary import is_problem, is_seed
 
 METRIC = "optimized_metric"
 TASKS = ("val/accuracy", "val/r2")  # each measured in one kind of task only
 # What a multirun that is continued may be given anew: none of it changes what is learnt.
-INCIDENTAL = ("trust", "picture", "report", "logger", "name", "resume", "sweep_dir")
+INCIDENTAL = ("trust", "picture", "report", "logger", "name", "resume", "sweep_dir", "after")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A job, its row of the table, and its options by name."""
+    """A job, its row of the table, its options by name, and the multirun that it is of."""
 
     job: Job
     row: Row
     options: Mapping[str, str]
+    sweep: Path
+
+    @property
+    def seed(self) -> str:
+        """What makes it differ from others of its setting, such as `seed=3`; empty if nothing."""
+        return " ".join(f"{key}={value}" for key, value in self.options.items() if is_seed(key))
 
 
-def found(job: Job, row: Row) -> Found:
+def found(job: Job, row: Row, sweep: Path) -> Found:
     """Return a job with its options: those typed, else those that the table shows."""
     if job.overrides is None:
-        return Found(job, row, _telling(row.options))
+        return Found(job, row, _telling(row.options), sweep)
     typed = (word.lstrip("+").partition("=") for word in job.overrides)
-    return Found(job, row, _telling({key: value for key, equals, value in typed if equals}))
+    return Found(job, row, _telling({key: value for key, equals, value in typed if equals}), sweep)
 
 
 def _telling(options: Mapping[str, str]) -> dict[str, str]:

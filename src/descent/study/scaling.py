@@ -25,6 +25,7 @@ from descent.study.trials import Study, Trial, Value
 from descent.summary import is_problem
 
 # How the sentences of runs begin that ended because their epochs or steps were used up.
+WIDE = 1.5  # factor between the ends of a crossing from which finer records would tell more
 BUDGETS = tuple(reason.template.partition("{")[0] for reason in (Reason.EPOCHS, Reason.STEPS))
 
 
@@ -43,11 +44,12 @@ class Scaling:
         at_edge: [n] whether that lr lies on the edge of what was tried.
         least: S_min of S(B) = S_min (1 + B_crit / B); NaN if it cannot be fitted.
         critical: B_crit; NaN if it cannot be fitted.
-        interval: of B_crit, 95 %; (NaN, NaN) if unknown; its end may be infinite.
+        interval: of B_crit, 95 %; from 0 or to infinity where it is open.
         noise_scale: measured gradient noise scale, median of the runs that measured it; or NaN.
         target: the full loss to be reached.
         budget: a sentence, where sizes missed the target because their epochs were used up.
-        note: a sentence, where the curve cannot be fitted for another reason.
+        note: a sentence in place of B_crit, where its interval is open or wide, or the law misfits.
+        early: whether targets were crossed so early that records within epochs would tell more.
     """
 
     label: str
@@ -63,6 +65,7 @@ class Scaling:
     target: float
     budget: str
     note: str = ""
+    early: bool = False
 
 
 def scalings(study: Study, target: float, hits: Mapping[int, Hit | None]) -> tuple[Scaling, ...]:
@@ -89,11 +92,16 @@ def scalings(study: Study, target: float, hits: Mapping[int, Hit | None]) -> tup
 
 @dataclass(frozen=True)
 class _Size:
-    """A batch size: rows, every seed's steps at the best setting, its lr, and who missed."""
+    """A batch size: rows, every seed's steps at the best setting, its lr, and who missed.
+
+    Steps are those of the crossing, and the earliest and latest that it can have had.
+    """
 
     name: str
     rows: float
     dots: np.ndarray
+    earliest: np.ndarray
+    latest: np.ndarray
     lr: float
     at_edge: bool
     trials: tuple[Trial, ...]
@@ -107,7 +115,10 @@ def _scaling(
     sizes = sorted((size for size in found if size is not None), key=lambda size: size.rows)
     reached = [size for size in sizes if len(size.dots)]
     noise = [t.figures[NOISE_SCALE] for t in own if _ok(t) and NOISE_SCALE in t.figures]
-    fit = fit_critical([size.rows for size in reached], [size.dots for size in reached])
+    fit = fit_critical(
+        [size.rows for size in reached], [size.dots for size in reached],
+        [size.earliest for size in reached], [size.latest for size in reached],
+    )  # fmt: skip
     budget = _budget([size for size in sizes if not len(size.dots)], len(reached), target)
     note = fit.note if len(reached) >= LEAST_SIZES or not budget else ""
     return Scaling(
@@ -124,6 +135,8 @@ def _scaling(
         target=target,
         budget=budget,
         note=note,
+        early=math.isnan(fit.critical)
+        and any((size.latest > WIDE * size.earliest).any() for size in reached),
     )
 
 
@@ -136,15 +149,19 @@ def _size(trials: Sequence[Trial], study: Study, hits: Mapping[int, Hit | None])
     groups: dict[tuple[Value, ...], list[Trial]] = {}
     for trial in trials:
         groups.setdefault(tuple(trial.values.values()), []).append(trial)
-    best, lr = np.zeros(0), math.nan
+    best, earliest, latest, lr = np.zeros(0), np.zeros(0), np.zeros(0), math.nan
     for own in groups.values():
-        steps = [hit.crossed for t in own if _ok(t) and (hit := hits.get(t.number)) is not None]
-        whole = len(steps) == len(own) and min(steps) > 0
-        if whole and (not len(best) or np.mean(steps) < best.mean()):
-            best, lr = np.array(steps), float(own[0].values[rate]) if rate else math.nan
+        reached = [hit for t in own if _ok(t) and (hit := hits.get(t.number)) is not None]
+        steps = np.array([hit.step for hit in reached])
+        whole = len(steps) == len(own) and steps.min() > 0
+        if whole and (not len(best) or steps.mean() < best.mean()):
+            best, lr = steps, float(own[0].values[rate]) if rate else math.nan
+            earliest = np.array([max(hit.earliest, 1) for hit in reached])
+            latest = np.array([hit.latest for hit in reached])
     tried = {float(trial.values[rate]) for trial in trials} if rate else set()
     edge = not rate or (len(best) > 0 and lr in (min(tried), max(tried)))
-    return _Size(text(trials[0].values[BATCH]), rows, best, lr, edge, tuple(trials))
+    name = text(trials[0].values[BATCH])
+    return _Size(name, rows, best, earliest, latest, lr, edge, tuple(trials))
 
 
 def _ok(trial: Trial) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from descent.endings import Status
@@ -15,9 +16,10 @@ from descent.study.targets import FULL_LOSS, Hit, choose_target
 from descent.study.trials import ENDED, Study, Trial, Value
 
 UNITS = {"steps": "step", "samples": "samples", "seconds": "seconds"}  # fields of a hit
-# Complete: every trial ended and has a score. Pending: some have not ended. Lost: some diverged,
-# failed or missed the target. Empty: none has a score.
-STANDINGS = ("complete", "pending", "lost", "empty")
+# Complete: every trial ended and has a score. Fewer: so it is, but with fewer seeds than most have.
+# Pending: some have not ended. Lost: some diverged, failed or missed the target. Empty: none has a
+# score.
+STANDINGS = ("complete", "fewer", "pending", "lost", "empty")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,14 @@ class Setting:
         values: what was swept, without seeds.
         trials: all, however they ended.
         scores: by trial number, of those that ended well and have one: never imputed.
+        fewer: whether it has fewer trials than most settings of its problem, so that it would win
+            by luck more easily.
     """
 
     values: Mapping[str, Value]
     trials: tuple[Trial, ...]
     scores: Mapping[int, float]
+    fewer: bool = False
 
     @property
     def diverged(self) -> float:
@@ -71,7 +76,7 @@ class Setting:
     def standing(self) -> str:
         """One of `STANDINGS`."""
         if len(self.scores) == len(self.trials):
-            return "complete"
+            return "fewer" if self.fewer else "complete"
         unscored = [t for t in self.trials if t.number not in self.scores]
         if any(t.status in ENDED for t in unscored):
             return "lost" if self.scores else "empty"
@@ -117,10 +122,10 @@ def settings(
 ) -> tuple[Setting, ...]:
     """Return the settings, best first.
 
-    Those whose trials have all ended and have a score come first, by their mean; then those with
-    trials still to come, those that lost one (diverged, failed, or missed the target), and those
-    without any score. Where a study has several problems the best of each come first, since scores
-    across problems cannot be compared.
+    Those whose trials have all ended and have a score come first, by their mean; then those that
+    have fewer seeds than most, those with trials still to come, those that lost one (diverged,
+    failed, or missed the target), and those without any score. Where a study has several problems
+    the best of each come first, since scores across problems cannot be compared.
 
     Args:
         study: the trials.
@@ -141,8 +146,16 @@ def settings(
         made = Setting(own[0].values, tuple(own), scores)
         problem = tuple(own[0].values[key] for key in problem_keys(study))
         problems.setdefault(problem, []).append(made)
-    ranked = [sorted(own, key=lambda s: _place(s, measure)) for own in problems.values()]
+    told = [_with_fewer(own) for own in problems.values()]
+    ranked = [sorted(own, key=lambda s: _place(s, measure)) for own in told]
     return tuple(s for row in zip_longest(*ranked) for s in row if s is not None)
+
+
+def _with_fewer(settings: Sequence[Setting]) -> list[Setting]:
+    """Return settings of one problem that know whether they have fewer trials than most."""
+    counts = Counter(len(setting.trials) for setting in settings)
+    most = max(counts, key=lambda count: (counts[count], count))
+    return [replace(s, fewer=True) if len(s.trials) < most else s for s in settings]
 
 
 def score(

@@ -57,6 +57,9 @@ class Study:
         left_out: sentences on what the directory holds that is not among the trials, and why.
         shared: overrides that all trials have in common, as typed.
         influence: the share of the scores' variance, on ranks, that each swept option explains.
+        earlier: multiruns that this one follows (`after=`), whose trials are among these.
+        confirms: what was known before this multirun, where it repeats settings of an earlier one
+            with fresh seeds; else None.
     """
 
     directory: Path
@@ -67,3 +70,5 @@ class Study:
     left_out: tuple[str, ...]
     shared: tuple[str, ...] = ()
     influence: Mapping[str, float] = field(default_factory=dict)
+    earlier: tuple[Path, ...] = ()
+    confirms: Study | None = None

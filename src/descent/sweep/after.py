@@ -8,7 +8,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
@@ -37,35 +36,28 @@ class AfterMultirun(Callback):
         if not rows:
             return
         write_comparison(sweep, rows)
-        typed = [word for word in config.hydra.overrides.task if not word.startswith("sweep_dir=")]
-        if "GridSweeper" not in config.hydra.sweeper._target_:  # would search again
-            typed = [word for word in typed if not word.startswith("sweep=")]
-        swept = [word for word in typed if _is_sweep(word)]
-        shared = [word for word in typed if word not in swept]
-        print_summary(sweep, rows, str(config.optimized_metric), shared, swept)
-        if config.report and len(rows) > 1 and any(row["step"] for row in rows):
-            _report(sweep, list(config.trust))
-        else:
-            print(f"{'report':<10} python src/report.py sweep={sweep}")
+        print_summary(sweep, rows, str(config.optimized_metric))
+        if len(rows) > 1 and any(row["step"] for row in rows):
+            _answer(sweep, list(config.trust), bool(config.report))
         if any(row["status"] == Status.FAILED for row in rows):
             raise SystemExit(EXIT_FAILED)
 
 
-def _is_sweep(override: str) -> bool:
-    """Whether an override gives several values."""
-    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
-
-
-def _report(sweep: Path, trust: list[str]) -> None:
-    """Write the report; the answer it gives is printed."""
-    from descent.sweep_reporting import open_sweep, report_sweep
+def _answer(sweep: Path, trust: list[str], drawn: bool) -> None:
+    """Say what the multirun found; with its page, if that is to be drawn."""
+    from descent.sweep_reporting import answer_of, open_sweep, report_sweep, tell
 
     # Hydra sets up the logs of jobs, and a multirun is none
     log, spoken = logging.getLogger("descent.sweep_reporting"), logging.StreamHandler(sys.stdout)
     log.addHandler(spoken)
     log.setLevel(logging.INFO)
     try:
-        report_sweep(open_sweep(sweep, trust=trust))
+        reporting = open_sweep(sweep, trust=trust)
+        if drawn:
+            report_sweep(reporting)
+        else:
+            tell(reporting, answer_of(reporting))
+            print(f"{'report':<10} python src/report.py sweep={sweep}")
     except UserError as error:
         print(f"note: there is no report: {error}")
     finally:

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from descent.config import flatten, plain
 from descent.errors import UserError
 from descent.keys import check_keys, leave_out
+from descent.summary import is_seed
 
 BY_NUMBER = "${hydra.job.num}"
 ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option
@@ -210,6 +211,58 @@ class Composer:
         if self._by_number and not own:
             return Path(str(number))
         return Path(str(OmegaConf.select(cfg, "hydra.sweep.subdir")))
+
+
+def wanted(
+    only: Any, overrides: Sequence[Override], jobs: Sequence[Sequence[str]]
+) -> set[tuple[str, ...]]:
+    """Return the jobs whose values are among some combinations.
+
+    Args:
+        only: of `GridSweeperConf`.
+        overrides: of the multirun, in their order.
+        jobs: all combinations.
+
+    Raises:
+        UserError: `only` is no list of lists, or has a combination that no job has.
+    """
+    names = [str(o.input_line).partition("=")[0] for o in overrides if o.is_sweep_override()]
+    keys = [name for name in names if not is_seed(name)]
+    rows: Any = OmegaConf.to_container(only) if OmegaConf.is_config(only) else only
+    whole = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+    if not whole or any(len(row) != len(keys) for row in rows):
+        raise UserError(
+            f"hydra.sweeper.only={rows} does not fit: it must be a list of lists, each with a "
+            f"value of {', '.join(keys) or 'an option that is given several values'}."
+        )
+    left = {tuple(map(_alike, row)) for row in rows}
+    missing, kept = set(left), set()
+    for job in jobs:
+        values = dict(word.split("=", 1) for word in job)
+        row = tuple(_alike(values[key]) for key in keys)
+        if row in left:
+            kept.add(tuple(job))
+            missing.discard(row)
+    if missing:
+        named = ",".join(min(missing))
+        raise UserError(
+            f"hydra.sweeper.only has [{named}], which is no combination of the values given."
+        )
+    return kept
+
+
+def _alike(value: Any) -> str:
+    """Return a value as any other way to type it is told: 0.10 and 1e-1 as 0.1."""
+    text = {None: "null", True: "true", False: "false"}.get(value) if _plainest(value) else None
+    text = text or str(value)
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return re.sub(r"[\s'\"]", "", text)
+
+
+def _plainest(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _refers(value: Any) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from matplotlib.colors import LogNorm, to_hex, to_rgb
 
-from descent.report.sweep.bestcell import edges
 from descent.report.sweep.boundary import boundary_rows
 from descent.report.sweep.cells import brief, spoken
 from descent.report.sweep.fence import fenced
@@ -41,7 +40,7 @@ def setting(values, scores: Scores) -> Setting:
 
 def grid(
     cells: dict[tuple[int, int], Scores], xs=SIZES, ys=RATES, best=None, title="sgd", x=BATCH, y=LR,
-    measure=LOSS, boundary=None, **fixed,
+    measure=LOSS, boundary=None, edges=(), **fixed,
 ) -> Grid:  # fmt: skip
     made = {
         (c, r): setting({**fixed, x: xs[c]} | ({y: ys[r]} if y else {}), scores)
@@ -52,7 +51,9 @@ def grid(
     for (c, r), one in made.items():
         mean[r, c], spread[r, c], diverged[r, c] = one.mean, one.spread, one.diverged
     boundary = None if boundary is None else np.array(boundary)
-    return Grid(title, x, y, xs, ys, made, mean, spread, diverged, best, measure, boundary)
+    return Grid(
+        title, x, y, xs, ys, made, mean, spread, diverged, best, measure, boundary, edges=edges
+    )
 
 
 def full(values: Sequence[Sequence[float]], **more) -> Grid:
@@ -174,20 +175,13 @@ def test_more_is_better_where_the_measure_says_so():
 def test_an_arrow_stands_at_each_edge_that_the_best_cell_lies_on(best, found):
     values = np.ones((3, 3))
     values[best[::-1]] = 0.5
-    one = full(values.tolist(), best=best)
+    one = full(values.tolist(), best=best, edges=tuple(found))
     picture = heatmap([one])
     markers = {"left": "<", "right": ">", "down": "v", "up": "^"}
     arrows = named(picture.figure.axes[0], "edge")
     assert [arrow.get_marker() for arrow in arrows] == [markers[edge] for edge in found]
     assert ("the best lies on the edge of the grid" in legend(picture)) == bool(found)
     assert ("better may lie beyond" in picture.caption) == bool(found)
-
-
-def test_two_values_and_words_have_no_edge():
-    two = full([[0.1, 0.2]], xs=SIZES[:2], ys=(0.1,), best=(0, 0))
-    words = full([[0.1, 0.2, 0.3]], xs=("a", "b", "c"), ys=(0.1,), best=(0, 0), x="model")
-    texts_of_numbers = full([[0.1, 0.2, 0.3]], xs=("16", "64", "256"), ys=(0.1,), best=(0, 0))
-    assert [edges(one) for one in (two, words, texts_of_numbers)] == [(), (), ("left",)]
 
 
 # ---- the boundary
@@ -202,7 +196,7 @@ def test_the_boundary_lies_on_the_logarithm_of_the_rows():
     x, y = line.get_data()
     assert x.tolist() == [-0.5, 0.5, 0.5, 1.5, 1.5, 2.5, 2.5, 3.5]
     np.testing.assert_allclose(y, np.repeat([1, 1.5, 2 + np.log10(2), np.nan], 2))
-    assert "predicted divergence: unstable above" in legend(picture)
+    assert "largest stable lr by theory" in legend(picture)
 
 
 def test_uneven_rows_and_rows_at_zero_keep_the_boundary_in_its_place():
@@ -215,9 +209,9 @@ def test_the_caption_says_whether_the_boundary_came_true():
     cells = {(0, 0): [0.1], (0, 1): [0.2], (0, 2): [DIV], (1, 0): [DIV], (1, 1): [0.2], (1, 2): [1]}
     one = grid(cells, xs=SIZES[:2], best=(0, 0), boundary=[0.5, 0.05])
     # above: (0, 2), (1, 1), (1, 2), of which one diverged; below: (0, 0), (0, 1), (1, 0), one too
-    said = heatmap([replace(one, note="sharpness 2, measured")]).caption
+    said = heatmap([replace(one, note="The sharpness is 2.")]).caption
     assert "1 of 3 above the predicted boundary, 1 of 3 below it." in said
-    assert said.endswith("Boundary: sharpness 2, measured.")
+    assert said.endswith(" The sharpness is 2.")
     over = grid(cells, xs=SIZES[:2], best=(0, 0), boundary=[50, 50])
     picture = heatmap([over])
     assert "all lie below the predicted boundary" in picture.caption

@@ -18,12 +18,14 @@ from descent.report.picture import Picture, save
 from descent.report.style import new_figure
 from descent.report.sweep.page import write_sweep_page
 from descent.study.advice import Advice
+from descent.study.search import Next
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Trial
 
 HOSTILE = """</script><script>broken()</script> "quoted" 'single' & <b onclick="x"> é 中 \u2028"""
 LOSS = Measure("best/val/loss", "best validation loss (nats)", True)
 STEPS = Measure("steps to target", "steps to full loss 0.1", True, 0.1)
+NEXT = Next(f"python src/train.py -m {HOSTILE}", "Finer.", 4)
 VOID = ("meta", "link", "input", "img", "br", "wbr")
 
 
@@ -122,8 +124,9 @@ def write(study: Study, measures: tuple[Measure, ...] = (LOSS,), **given) -> Par
     advice = Advice(
         winner=best[0] if best else None,
         tied=tuple(best[1:2]),
-        sentences=(f"The best is {HOSTILE}.", "Second sentence."),
-        next_sweep=given.pop("next_sweep", (f"python src/train.py -m {HOSTILE}", "Finer.")),
+        lead=(f"The best is {HOSTILE}.",),
+        doubts=("Second sentence.",),
+        next_sweeps=given.pop("next_sweeps", (NEXT,)),
     )
     page = report / "index.html"
     write_sweep_page(page, study, measures, settings, advice, [picture], given.pop("notes", ()))
@@ -261,7 +264,7 @@ def test_the_head_says_what_was_swept_and_how_runs_ended(study):
 @pytest.mark.parametrize("given", ["no measure", "one run"])
 def test_a_page_can_be_written_of_very_little(study, given):
     if given == "no measure":
-        page = write(study, (), next_sweep=())
+        page = write(study, (), next_sweeps=())
         assert page.island["measures"] == []
         assert "No run has a value to compare yet." in page.texts["p"]
         assert "Next sweep" not in page.texts.get("h3", [])

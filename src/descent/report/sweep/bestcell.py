@@ -1,15 +1,12 @@
-"""The best cell of each panel and of all, and the edges of the grid it lies on."""
+"""The best cell of each panel and of all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from descent.study.grid import Grid
-from descent.study.options import number_in
 from descent.study.trials import Value
 from descent.summary import is_problem
-
-FEWEST = 3  # values of an axis that have a middle
 
 
 def by_problem(grids: Sequence[Grid]) -> list[list[Grid]]:
@@ -40,21 +37,3 @@ def best_mean(grid: Grid) -> float:
     assert grid.best is not None
     column, row = grid.best
     return float(grid.mean[row, column])
-
-
-def edges(grid: Grid) -> tuple[str, ...]:
-    """Return on which edges the best cell lies: `left`, `right`, `down` or `up`.
-
-    Words have no order, and of two values each is on an edge: such axes have none.
-    """
-    if grid.best is None:
-        return ()
-    column, row = grid.best
-    found = _ends(grid.xs, column, "left", "right")
-    return found + (_ends(grid.ys, row, "down", "up") if grid.y is not None else ())
-
-
-def _ends(values: Sequence[Value], at: int, first: str, last: str) -> tuple[str, ...]:
-    if len(values) < FEWEST or any(number_in(value) is None for value in values):
-        return ()
-    return (first,) * (at == 0) + (last,) * (at == len(values) - 1)

@@ -1,4 +1,4 @@
-"""Where theory foretells divergence, on the rows of a heat map, and whether it came true."""
+"""The predicted limit of stability on the rows of a heat map, and whether it held."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def boundary_rows(grid: Grid) -> np.ndarray:
     rows = np.full(grid.mean.shape[1], np.nan)
     lr = np.array([np.nan if (n := number_in(y)) is None else n for y in grid.ys])
     known = np.flatnonzero(lr > 0)
-    if grid.boundary is None or len(known) < 2:
+    if grid.boundary is None or grid.y is None or len(known) < 2:
         return rows
     at = np.asarray(grid.boundary, dtype=np.float64)
     fine = np.isfinite(at) & (at > 0)
@@ -31,6 +31,19 @@ def boundary_rows(grid: Grid) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         inside = (rows >= known[0] - 0.5) & (rows <= known[-1] + 0.5)
     return np.where(inside, rows, np.nan)
+
+
+def boundary_column(grid: Grid) -> float:
+    """Return where the boundary crosses the only row, in columns, if lr is alone on x; else NaN."""
+    if grid.boundary is None or grid.y is not None:
+        return np.nan
+    lr = np.array([np.nan if (n := number_in(x)) is None else n for x in grid.xs])
+    known = np.flatnonzero(lr > 0)
+    limit = float(grid.boundary[0])
+    if len(known) < 2 or not limit > 0:
+        return np.nan
+    at = float(_stretched(np.log([limit]), np.log(lr[known]), known.astype(np.float64))[0])
+    return at if known[0] - 0.5 <= at <= known[-1] + 0.5 else np.nan
 
 
 def _stretched(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -57,9 +70,11 @@ def verdict(grids: Sequence[Grid]) -> Verdict | None:
     counts = np.zeros((2, 2), dtype=int)
     for grid in grids:
         for column, row in grid.cells:
-            if grid.boundary is None or grid.y is None:
+            if grid.boundary is None:
                 continue
-            limit, lr = grid.boundary[column], number_in(grid.ys[row])
+            alone = grid.y is None
+            limit = grid.boundary[0 if alone else column]
+            lr = number_in(grid.xs[column] if alone else grid.ys[row])
             if np.isfinite(limit) and lr is not None:
                 counts[int(lr <= limit)] += (1, grid.diverged[row, column] > 0)
     if not counts.any():

@@ -10,8 +10,8 @@ import numpy as np
 
 from descent.report.picture import Picture
 from descent.report.style import YELLOW, new_figure
-from descent.report.sweep.bestcell import best_of_all, by_problem, edges
-from descent.report.sweep.boundary import boundary_rows
+from descent.report.sweep.bestcell import best_of_all, by_problem
+from descent.report.sweep.boundary import boundary_column, boundary_rows
 from descent.report.sweep.heatmap_caption import caption
 from descent.report.sweep.layout import LETTER, TICK, WIDEST, Layout, lay_out, letters_across
 from descent.report.sweep.legend import add_legend
@@ -79,7 +79,7 @@ def _settle(figure: Figure) -> None:
 
 def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: Layout) -> None:
     """Name panels, values and axes; what neighbours share is written once."""
-    marked = {edge for grid in grids for edge in edges(grid)}
+    marked = {edge for grid in grids for edge in grid.edges}
     # a star on the uppermost row reaches into the title as an arrow does
     starred = any(grid.best and grid.best[1] == grid.mean.shape[0] - 1 for grid in grids)
     above = ARROWS if "up" in marked or starred else 2 * PAD
@@ -173,10 +173,10 @@ def _explain(axes: Axes, grids: Sequence[Grid], lines: int) -> None:
         line(f"best cell{of}", **star, color=YELLOW)
     if best > problems:
         line("best of its panel", **star, color=WHITE)
-    if any(edges(grid) for grid in grids):
+    if any(grid.edges for grid in grids):
         line("the best lies on the edge of the grid", **ARROW, marker=">")
-    if any(np.isfinite(boundary_rows(grid)).any() for grid in grids):
-        line("predicted divergence: unstable above", **BOUNDARY)
+    if any(np.isfinite([boundary_column(grid), *boundary_rows(grid)]).any() for grid in grids):
+        line("largest stable lr by theory", **BOUNDARY)
     cells = [(float(g.mean[r, c]), float(g.diverged[r, c])) for g in grids for c, r in g.cells]
     if any(share > 0 for _, share in cells):
         what = "div.: share of the trials" if lines > 1 else "grey: all trials, else some"

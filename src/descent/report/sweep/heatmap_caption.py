@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from descent.report.style import counted, listed
-from descent.report.sweep.bestcell import best_of_all, by_problem, edges
+from descent.report.sweep.bestcell import best_of_all, by_problem
 from descent.report.sweep.boundary import verdict
 from descent.report.sweep.cells import spoken
 from descent.report.sweep.options import value_text
@@ -24,11 +24,10 @@ def caption(grids: Sequence[Grid]) -> str:
     told = [_best(best, grids[0].measure), _edge(best, grids), _lost(grids)]
     notes: dict[str, list[str]] = {}
     for grid in grids:
-        notes.setdefault(grid.note.rstrip("."), []).append(grid.title)
-    if any(notes):
-        alone = len(notes) == 1
-        own = [n if alone else f"{n} ({', '.join(t)})" for n, t in notes.items() if n]
-        told.append(f"Boundary: {'; '.join(own)}.")
+        if grid.note:
+            notes.setdefault(grid.note, []).append(grid.title)
+    for note, titles in notes.items():
+        told.append(note if len(notes) == 1 else f"{', '.join(titles)}: {note}")
     return " ".join(sentence for sentence in told if sentence)
 
 
@@ -50,19 +49,19 @@ def _best(best: Sequence[Grid], measure: Measure) -> str:
 
 
 def _edge(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
-    told = dict.fromkeys(text for grid in best for text in _edges(grid))
-    others = sum(bool(edges(grid)) for grid in grids if not any(grid is one for one in best))
+    told = list(dict.fromkeys(text for grid in best for text in _edges(grid)))
+    beyond = sum(bool(grid.edges) for grid in best)
+    others = sum(bool(grid.edges) for grid in grids if not any(grid is one for one in best))
     panels = counted(others, "other panel")
-    if told:
-        also = f", as does the best of {panels}" if others else ""
-        which = "It" if len(best) == 1 else "One of them"
-        where = f"{which} lies on the edge of the grid ({listed(list(told))}){also}"
-        return f"{where}: better may lie beyond."
-    return f"The best of {panels} lies on the edge of the grid." if others else ""
+    if not told:
+        return f"The best of {panels} lies on the edge of the grid." if others else ""
+    which = "It lies" if len(best) == 1 else f"{beyond} of them {'lies' if beyond == 1 else 'lie'}"
+    also = f", as does the best of {panels}" if others else ""
+    return f"{which} on the edge of the grid ({listed(told)}){also}: better may lie beyond."
 
 
 def _edges(grid: Grid) -> Iterator[str]:
-    for edge in edges(grid):
+    for edge in grid.edges:
         assert grid.best is not None
         across = edge in ("left", "right")
         option = grid.x if across or grid.y is None else grid.y

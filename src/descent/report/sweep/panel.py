@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.report.style import BLACK, VERMILION, YELLOW
-from descent.report.sweep.bestcell import edges
-from descent.report.sweep.boundary import boundary_rows
+from descent.report.sweep.boundary import boundary_column, boundary_rows
 from descent.report.sweep.cells import cell_text
 from descent.report.sweep.layout import Layout
 from descent.report.sweep.shades import PALE, WHITE, Shades, ink
@@ -62,7 +61,7 @@ def draw_panel(axes: Axes, grid: Grid, shades: Shades, layout: Layout, winner: b
     at = boundary_rows(grid)
     if layout.lines:
         _write(axes, grid, faces, layout, at)
-    _draw_boundary(axes, at)
+    _draw_boundary(axes, grid, at)
     _draw_best(axes, grid, layout, winner)
 
 
@@ -112,7 +111,13 @@ def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: Layout, at: np.nda
         text.set_in_layout(False)  # it fits its cell, and hundreds take long to measure
 
 
-def _draw_boundary(axes: Axes, at: np.ndarray) -> None:
+def _draw_boundary(axes: Axes, grid: Grid, at: np.ndarray) -> None:
+    alone = boundary_column(grid)
+    if np.isfinite(alone):
+        axes.plot(
+            [alone, alone], [-0.5, 0.5], **BOUNDARY, zorder=3, gid="boundary", clip_on=False,
+            path_effects=outlined(4, WHITE),
+        )  # fmt: skip
     if np.isfinite(at).any():
         x = np.repeat(np.arange(len(at) + 1) - 0.5, 2)[1:-1]
         axes.plot(
@@ -138,7 +143,7 @@ def _draw_best(axes: Axes, grid: Grid, layout: Layout, winner: bool) -> None:
     face = YELLOW if winner else WHITE
     axes.plot(*place, **STAR, markersize=size, color=face, clip_on=False, zorder=6, gid="star")
     figure = axes.get_figure(root=True)
-    for edge in edges(grid):
+    for edge in grid.edges:
         x = {"left": -0.5, "right": columns - 0.5}.get(edge, c)
         y = {"down": -0.5, "up": rows - 0.5}.get(edge, r)
         marker, across, up = ARROWS[edge]
