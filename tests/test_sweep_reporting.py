@@ -97,7 +97,9 @@ def test_numbers_on_the_page_are_those_of_the_table(
     sentence = re.search(r"The best setting is (.*?):", text)
     assert sentence
     assert {f"lr={best[2]}", f"batch_size={best[1]}", best[0]} == set(sentence[1].split(", "))
-    assert f"{means[best]:.2f}" in sentence.string[sentence.end() :][:60]
+    mean, spread = sentence.string[sentence.end() :].split(" = ")[1].split(" (mean")[0].split(" ± ")
+    assert float(mean) == pytest.approx(means[best], abs=10.0 ** -len(mean.partition(".")[2]))
+    assert len(mean) == len(spread)  # as many digits as the spread leaves
     diverged = sum(row["status"] == "diverged" for row in rows)
     assert f"{diverged} of {len(rows)} trials diverged" in text
     columns = {
@@ -113,16 +115,19 @@ def test_another_measure_and_target_are_asked_for(sweep: Path) -> None:
     assert out == sweep / "report"
     text = (out / "index.html").read_text()
     assert "steps to full loss 0.9" in text
-    first_below = []
+    between = []
     for row in rows_of(sweep):
         with (sweep / Path(row["directory"]).name / "epochs.csv").open() as file:
-            steps = [
-                int(e["step"]) for e in csv.DictReader(file) if float(e["train/full_loss"]) <= 0.9
-            ]
-        first_below.append(steps[0] if steps and row["status"] == "ok" else None)
+            below = list(csv.DictReader(file))
+        steps = [int(e["step"]) for e in below if float(e["train/full_loss"]) <= 0.9]
+        before = [int(e["step"]) for e in below if float(e["train/full_loss"]) > 0.9]
+        known = steps and row["status"] == "ok"
+        between.append(([s for s in before if s < steps[0]][-1], steps[0]) if known else None)
     columns = {column["name"]: column for column in island(out / "index.html")["columns"]}
-    assert columns["steps to target"]["numbers"] == first_below
-    assert any(first_below)
+    for told, ends in zip(columns["steps to target"]["numbers"], between, strict=True):
+        assert (told is None) == (ends is None)
+        assert ends is None or ends[0] < told <= ends[1]
+    assert any(between)
 
 
 def test_an_unfinished_multirun_gets_an_honest_partial_report(sweep: Path) -> None:

@@ -37,7 +37,11 @@ class GridSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]  # static in Hydra, which calls it on itself
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """Return the jobs of each batch."""
+        """Return batches of jobs; a grid without an end is refused before it is made."""
+        from descent.typed import check_sweep, without_float_noise
+
+        check_sweep(overrides)
+        without_float_noise(overrides)
         batches = BasicSweeper.split_arguments(overrides, max_batch_size)
         if self.only is None:
             return batches
@@ -48,17 +52,6 @@ class GridSweeper(BasicSweeper):
             keep = wanted(self.only, overrides, [job for batch in batches for job in batch])
         found = [[job for job in batch if tuple(job) in keep] for batch in batches]
         return [batch for batch in found if batch]
-
-    @staticmethod
-    def split_arguments(
-        overrides: list[Override], max_batch_size: int | None
-    ) -> list[list[list[str]]]:
-        """Return batches of jobs; a grid without an end is refused before it is made."""
-        from descent.typed import check_sweep, without_float_noise
-
-        check_sweep(overrides)
-        without_float_noise(overrides)
-        return BasicSweeper.split_arguments(overrides, max_batch_size)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it to the launcher, which composes once for many jobs and checks more."""

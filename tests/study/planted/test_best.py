@@ -114,7 +114,9 @@ def test_the_truly_best_stay_among_the_best_when_the_rest_is_worse() -> None:
                 keep = may_be_best(table[order])
                 wrong += not keep[order < best].all()
                 found.append(1 - keep[order >= best].mean())
-    print(f"one of the best lost in {wrong} of 360 sweeps; {100 * np.mean(found):.0f}% of others go")
+    print(
+        f"one of the best lost in {wrong} of 360 sweeps; {100 * np.mean(found):.0f}% of others go"
+    )
     assert wrong <= 34
     assert np.mean(found) > 0.7
 
