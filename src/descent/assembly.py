@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from torch import nn
 
 from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
+from descent.callbacks.final_weights import FinalWeights
 from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.progress import Progress
 from descent.config import build
@@ -22,7 +23,7 @@ from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared
 from descent.device import choose_threads, describe_device
 from descent.errors import ForeignError, UserError, first_line
-from descent.foreign import fit_in, refuse_unfit, watching_batches
+from descent.foreign import fit_in, is_foreign, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.learner import Learner
 from descent.losses import Penalty
@@ -59,9 +60,11 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     description = Description.from_dict(prepared.describe())
     model = build_model(config, description)
     named = _callbacks(config, job.run)
-    refuse_unfit(named, model)
-    fit_in(named)
+    refuse_unfit(named, model, logs=any((config["logger"] or {}).values()))
     callbacks, watching = list(named.values()), watching_batches(named)
+    fit_in(callbacks)
+    if any(is_foreign(callback) for callback in callbacks):
+        callbacks.append(FinalWeights())
     for callback in callbacks:
         if isinstance(callback, Progress):
             callback.milestones = not job.one_of_many

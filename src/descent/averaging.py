@@ -9,7 +9,7 @@ back bit by bit, so that measuring more often changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from descent.blueprint import switches
-from descent.foreign import VALIDATION_HOOKS, answers
+from descent.foreign import VALIDATION_HOOKS, answers, is_foreign
 
 State = dict[str, Tensor]
 
@@ -38,17 +38,30 @@ class Averaging:
         self._optimizers: list[Any] = [o for o in trainer.optimizers if switches(o)]
         self._averages = [c for c in callbacks if isinstance(c, WeightAveraging)]
         self._keeps_validated = any(answers(c, *VALIDATION_HOOKS) for c in callbacks)
-        self._validated: tuple[int, State] = (-1, {})  # step, and the weights it was measured with
+        self._keeps_measured = any(is_foreign(c) for c in callbacks)
+        # step, and the weights that were in the model: at validation, and at any measurement
+        self._validated: tuple[int, State] = (-1, {})
+        self._measured: tuple[int, State] = (-1, {})
+        self._ended = False
         self._training: State | None = None  # the weights to go on from, while others are in
         self._judging = False
         if self._optimizers:
             self._switch_for(trainer.save_checkpoint)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Averaging:
+        """Return itself: who copies a learner means its weights, not the whole trainer."""
+        return self
 
     @property
     def by(self) -> str | None:
         """The optimizer or callback that the weights to judge by come from; None for the steps."""
         makers = [*self._optimizers, *self._averages]
         return type(makers[0]).__name__ if makers else None
+
+    @property
+    def ends_with_average(self) -> bool:
+        """Whether an average will take the place of the weights that train, at the end."""
+        return bool(self._averages)
 
     def _switch_for(self, save: Callable[..., None]) -> None:
         """Let every checkpoint, whoever saves it, hold the weights that answer."""
@@ -108,6 +121,28 @@ class Averaging:
         """Keep the weights that validation runs with: a callback may have put in its own."""
         if self._keeps_validated:
             self._validated = (self._trainer.global_step, _clone(_state(self._model)))
+        self.note_measured()
+
+    def note_measured(self) -> None:
+        """Keep the weights that are being measured, where callbacks may change them afterwards."""
+        if self._keeps_measured:
+            self._measured = (self._trainer.global_step, _clone(_state(self._model)))
+
+    def end(self) -> bool:
+        """Judge by the weights that training has left from now on.
+
+        Returns:
+            Whether they are others than those last measured, with no step in between.
+        """
+        self._ended = True
+        step, measured = self._measured
+        if step != self._trainer.global_step:
+            return False
+        with self.switched():
+            now = _state(self._model)
+            return now.keys() != measured.keys() or not all(
+                torch.equal(now[name], value) for name, value in measured.items()
+            )
 
     @contextmanager
     def judged(self) -> Iterator[None]:
@@ -117,7 +152,7 @@ class Averaging:
             return
         self._judging = True
         try:
-            with self.switched(), self._averaged():
+            with self.switched(), nullcontext() if self._ended else self._averaged():
                 yield
         finally:
             self._judging = False

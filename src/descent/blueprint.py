@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from descent.config import build
 from descent.data.prepare import Description
 from descent.data.tensors import DTYPES
-from descent.errors import UserError
+from descent.errors import UserError, first_line
 from descent.metrics import AUTO, settled_mode
 from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
@@ -150,7 +150,7 @@ def try_out(optimizer: Any, schedule: Schedule, model: nn.Module, steps: int = 2
         made = optimizer(iter(copies))
     except Exception as error:  # whoever wrote it chooses its class
         raise UserError(
-            f"The optimizer refuses its arguments, or this model's parameters: {_told(error)}."
+            f"The optimizer refuses its arguments, or this model's parameters: {first_line(error)}."
         ) from error
     name = type(made).__name__
     if not isinstance(made, torch.optim.Optimizer):
@@ -164,7 +164,7 @@ def try_out(optimizer: Any, schedule: Schedule, model: nn.Module, steps: int = 2
     try:
         schedule.make(made)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The scheduler refuses its arguments: {_told(error)}.") from error
+        raise UserError(f"The scheduler refuses its arguments: {first_line(error)}.") from error
     if any(group.get("capturable") for group in made.param_groups):
         return  # on the training device only, which these copies are not on
     try:
@@ -172,8 +172,8 @@ def try_out(optimizer: Any, schedule: Schedule, model: nn.Module, steps: int = 2
             _take_steps(made, copies, steps)
     except Exception as error:
         raise UserError(
-            f"{name} cannot take a step with gradients of mini-batches: {_told(error)}; check its "
-            "options, or choose another optimizer."
+            f"{name} cannot take a step with gradients of mini-batches: {first_line(error)}; "
+            "check its options, or choose another optimizer."
         ) from error
 
 
@@ -187,11 +187,6 @@ def _take_steps(
             if p.requires_grad:
                 p.grad = torch.linspace(-1e-3, 1e-3, p.numel(), device=p.device).to(p).view_as(p)
         optimizer.step()
-
-
-def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:

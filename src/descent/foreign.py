@@ -6,12 +6,17 @@ Lightning's loop: one batch, one `batch_idx`, one `global_step`, one loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch.callbacks as lightning_callbacks
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import BasePredictionWriter, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BasePredictionWriter,
+    EarlyStopping,
+    ModelCheckpoint,
+)
 from torch import nn
 
 from descent.errors import UserError
@@ -48,6 +53,11 @@ REFUSED: dict[type[Callback], str] = {
         "use src/eval.py run=... predict=predictions.csv"
     ),
 }
+LOGGING = (
+    lightning_callbacks.LearningRateMonitor,
+    lightning_callbacks.DeviceStatsMonitor,
+    lightning_callbacks.ThroughputMonitor,
+)
 OWN_FILES = ("last", "best")  # in a run's checkpoints/
 
 
@@ -79,13 +89,29 @@ def watching_batches(callbacks: Mapping[str, Callback]) -> list[str]:
     ]
 
 
-def refuse_unfit(callbacks: Mapping[str, Callback], model: nn.Module) -> None:
+def refuse_unfit(callbacks: Mapping[str, Callback], model: nn.Module, logs: bool) -> None:
     """Refuse callbacks that would fail, or do something else than they promise.
+
+    Args:
+        callbacks: by their names in the config.
+        model: that is trained.
+        logs: whether there is a logger.
 
     Raises:
         UserError: the first of them.
     """
     for name, callback in callbacks.items():
+        if not logs and isinstance(callback, LOGGING):
+            raise UserError(
+                f"callbacks.{name}: {type(callback).__name__} writes to a logger, and there is "
+                "none; use logger=tensorboard or logger=csv."
+            )
+        if isinstance(callback, BackboneFinetuning) and not hasattr(model, "backbone"):
+            raise UserError(
+                f"callbacks.{name}: BackboneFinetuning unfreezes model.backbone, and "
+                f"{type(model).__name__} has no backbone; a subclass of BaseFinetuning can name "
+                "layers of pl_module.model."
+            )
         for kind, sentence in REFUSED.items():
             if isinstance(callback, kind):
                 raise UserError(f"callbacks.{name}: {type(callback).__name__} {sentence}.")
@@ -126,14 +152,14 @@ class _AsAutomatic:
         return getattr(self._learner, name)
 
 
-def fit_in(callbacks: Mapping[str, Callback]) -> None:
+def fit_in(callbacks: Iterable[Callback]) -> None:
     """Let Lightning's checkpoints save when they would in Lightning's own loop.
 
     Where steps are taken by hand, `ModelCheckpoint` ignores `train_time_interval`, does not wait
     for the validation of an epoch's last step, and warns of weights that are those after the step:
     which is what it saves in Lightning's own loop.
     """
-    for callback in callbacks.values():
+    for callback in callbacks:
         if isinstance(callback, ModelCheckpoint):
             plain = callback.on_train_batch_end
 

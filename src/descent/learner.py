@@ -20,6 +20,7 @@ from descent.data.windows import Window, Windows
 from descent.endings import Ending
 from descent.losses import Loss, Penalty, loss_for, penalized, penalty
 from descent.position import restore_streams, streams, tell_whole_epochs
+from descent.recording.axes import FULL_LOSS
 from descent.schedules import Schedule
 from descent.scores import SplitScores
 from descent.seeds import NOISE, stream_seed
@@ -73,13 +74,21 @@ class Learner(L.LightningModule):
         self.steps_in_epoch = 0  # steps taken since
         self.grad_norm_every = 0  # measure the gradient norm at every n-th step; 0 for never
         self.stop_signal: str | None = None  # set by a signal handler, seen between two steps
+        self.begun = False  # training, all callbacks being ready for it
         self.ending: Ending | None = None  # set by whoever ends the run early
         self.watchers: list[Callable[[int], None]] = []  # called with the step after each update
         self.measured: dict[str, float] = {}  # values of this moment, by metric name
         self._restored: dict[str, Any] = {}
         self._last_loss = torch.zeros(())
         self.averaging: Averaging  # of the weights it is judged by
+        self.weights_from: str | None = None  # whose they are, if not those of the steps
         self._stepper: DirectStepper | LightningStepper
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model's part of this name, where Lightning's `BackboneFinetuning` looks for it."""
+        backbone: nn.Module = self.model.backbone  # type: ignore[assignment]
+        return backbone
 
     @property
     def at_epoch_end(self) -> bool:
@@ -159,6 +168,7 @@ class Learner(L.LightningModule):
         training = self.model.training
         self.model.eval()
         with self.averaging.judged(), self.trainer.precision_plugin.forward_context():
+            self.averaging.note_measured()
             # summed on the host: pieces are few, and not every device knows float64
             terms = [float(self.loss(self.model(xb), yb)) * len(xb) for xb, yb in Chunks(x, y)]
             total = math.fsum(terms) / len(x)
@@ -167,11 +177,28 @@ class Learner(L.LightningModule):
         self.model.train(training)
         return total
 
+    @torch.no_grad()
+    def measure_again(self) -> None:
+        """Take full loss and validation metrics anew, of the weights that training has left."""
+        measured = {name for name in self.measured if name.startswith("val/")}
+        if FULL_LOSS in self.measured:
+            self.measured[FULL_LOSS] = self.full_loss()
+        if not measured:
+            return
+        training = self.model.training
+        self.model.eval()
+        with self.averaging.judged(), self.trainer.precision_plugin.forward_context():
+            for x, y in Chunks(*self.rows("val")):
+                self._evaluate("val", x, y)
+        self.model.train(training)
+        self.measured |= self.scores.take("val")
+
     # ---- the window loop
 
     def on_train_start(self) -> None:
         """Continue, or begin, the streams and the clock."""
         self._stepper = make_stepper(self.trainer, self, self.clip)
+        self.begun = True
         restored, self._restored = self._restored, {}
         self.averaging.begin(restored.get("training_weights"))
         if restored:
@@ -184,6 +211,7 @@ class Learner(L.LightningModule):
         """Point the windows at where this run begins, or continues: Lightning fetches early."""
         self._point_windows()
         self.averaging = Averaging(self.trainer, self, self.model)
+        self.weights_from = self.averaging.by
 
     def on_train_epoch_start(self) -> None:
         """Point the windows at this epoch."""

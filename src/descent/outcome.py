@@ -37,6 +37,8 @@ class Figures:
         metrics: the last epoch's, and those of the test.
         weights: the last, by readable name, of a model of few.
         best: the best epoch's `epoch`, `step` and `metrics`, if any was kept.
+        weights_from: the optimizer or callback whose weights were measured, saved and tested, where
+            they are not those that steps were taken at.
     """
 
     step: int
@@ -46,6 +48,7 @@ class Figures:
     metrics: Mapping[str, Any]
     weights: Mapping[str, float]
     best: Mapping[str, Any] | None
+    weights_from: str | None = None
 
 
 def before(config: Mapping[str, Any], overrides: Sequence[str], device: str) -> dict[str, Any]:
@@ -90,6 +93,7 @@ def after(begun: Mapping[str, Any], ending: Ending, figures: Figures) -> dict[st
         "wall_seconds": time.time() - begun["began"],
         "metrics": dict(figures.metrics),
         "weights": dict(figures.weights),
+        "weights_from": figures.weights_from,
         "best": best and {k: best[k] for k in ("epoch", "step", "metrics")},
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 
 from descent.assembly import assemble
@@ -176,6 +177,10 @@ def _fit(trainer: L.Trainer, learner: Learner, data: DataModule, start: Path | N
             trainer.fit(learner, datamodule=data, ckpt_path=start, weights_only=True)
         except RunEnded as ended:
             return ended.ending
+        except (MisconfigurationException, ModuleNotFoundError) as error:
+            if learner.begun:
+                raise
+            raise UserError(f"Lightning refuses to begin: {first_line(error)}") from error
     return learner.ending or _natural_ending(trainer, learner)
 
 
@@ -205,6 +210,7 @@ def _figures(learner: Learner, trainer: L.Trainer) -> Figures:
         metrics={k: v for k, v in last.items() if "/" in k} | tested,
         weights=few_weights(path.last(MOST_WEIGHTS) if path else {}, learner.model, learner.data),
         best=_best(trainer),
+        weights_from=learner.weights_from,
     )
 
 

@@ -91,7 +91,12 @@ class Checkpoint(LightningCheckpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Keep the best weights; save when it is time."""
         self._keep_if_best(pl_module)
-        if pl_module.steps_in_epoch == 0 and (self._due() or pl_module.stop_signal is not None):
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        # a callback that puts its average into the model at the end leaves nothing to go on from
+        now = ends and pl_module.averaging.ends_with_average
+        if pl_module.steps_in_epoch == 0 and (
+            now or self._due() or pl_module.stop_signal is not None
+        ):
             self._save_last(trainer, pl_module)
         self._obey_signal(pl_module)
 
@@ -114,15 +119,25 @@ class Checkpoint(LightningCheckpoint):
         if value is None or math.isnan(value):
             return
         if self.best is None or self._sign * value < self._sign * self.best["value"]:
-            with learner.averaging.judged():
-                state = {k: v.detach().clone() for k, v in learner.state_dict().items()}
-            self.best = {
-                "value": value,
-                "step": learner.global_step,
-                "epoch": learner.current_epoch + 1,
-                "metrics": dict(learner.measured),
-                "state_dict": state,
-            }
+            self.best = self._kept(learner, value, learner.current_epoch + 1)
+
+    def _kept(self, learner: Learner, value: float, epoch: int) -> dict[str, Any]:
+        with learner.averaging.judged():
+            state = {k: v.detach().clone() for k, v in learner.state_dict().items()}
+        return {
+            "value": value,
+            "step": learner.global_step,
+            "epoch": epoch,
+            "metrics": dict(learner.measured),
+            "state_dict": state,
+        }
+
+    def keep_last_as_best(self, learner: Learner) -> None:
+        """Keep weights that were changed when training had ended: they are what was asked for."""
+        value = learner.measured.get(self.monitor)
+        if self.best is not None and value is not None:
+            self.best = self._kept(learner, value, learner.epochs_done)
+        self._written = {"best": -1, "last": -1}
 
     def _save_last(self, trainer: Trainer, learner: Learner) -> None:
         with learner.clock.paused():

@@ -97,6 +97,12 @@ class Path(Callback):
         """Write the path and its end."""
         self._finish(pl_module.global_step)
 
+    def end_again(self, step: int) -> None:
+        """Let the path end at weights that were changed after the last step."""
+        if self._rows and step in self._rows:
+            self._rows[step] = self._place()
+            self._write()
+
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Write what there is of a diverged or interrupted run."""
         self._finish(pl_module.global_step)

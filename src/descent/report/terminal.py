@@ -53,6 +53,8 @@ def print_result(
         shown = ", ".join(f"{k} {_number(v)}" for k, v in best["metrics"].items() if "val/" in k)
         tested = "; its weights were tested" if "test" in splits else ""
         console.print(f"best epoch {best['epoch']} (step {best['step']}): {shown}{tested}")
+    if result.get("weights_from"):
+        console.print(f"weights    those of {result['weights_from']}: measured, saved and tested")
     steps, seconds = result["step"], result["seconds"]
     rate = f", {seconds / steps * 1e6:,.0f} us a step" if steps else ""
     console.print(f"{steps:,} steps in {seconds:.2f} s{rate}")

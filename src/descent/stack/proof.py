@@ -24,6 +24,7 @@ from descent.blueprint import build_model, has_own_model
 from descent.data.arrays import Task
 from descent.data.prepare import Description, Prepared
 from descent.data.tensors import split_tensors
+from descent.errors import first_line
 from descent.losses import loss_for
 from descent.stack.scoring import stacked_loss
 from descent.stack.stacking import StackedModel
@@ -286,7 +287,7 @@ def _stacked(models: Sequence[nn.Module]) -> StackedModel:
     try:
         return StackedModel(models)
     except Exception as error:
-        raise Unequal(f"the model cannot be stacked ({_first_line(error)})") from error
+        raise Unequal(f"the model cannot be stacked ({_told(error)})") from error
 
 
 def _step_alone(model: nn.Module, x: Tensor, y: Tensor, task: Task) -> dict[str, Tensor]:
@@ -319,7 +320,7 @@ def _step_stacked(model: StackedModel, x: Tensor, y: Tensor, task: Task) -> dict
         loss = stacked_loss(task, outputs, y)
         found = torch.autograd.grad(loss.sum(), list(parameters.values()))
     except Exception as error:
-        raise Unequal(f"the model cannot run stacked ({_first_line(error)})") from error
+        raise Unequal(f"the model cannot run stacked ({_told(error)})") from error
     with torch.no_grad():
         for parameter, gradient in zip(parameters.values(), found, strict=True):
             parameter.sub_(LR * gradient)
@@ -343,7 +344,7 @@ def _evaluated_stacked(model: StackedModel, x: Tensor) -> dict[str, Tensor]:
     try:
         return {"its output": model(x.unsqueeze(0))}
     except Exception as error:
-        raise Unequal(f"the model cannot run stacked ({_first_line(error)})") from error
+        raise Unequal(f"the model cannot run stacked ({_told(error)})") from error
 
 
 def _compare(when: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
@@ -406,6 +407,5 @@ def _streams_kept() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:90]}" if lines else type(error).__name__
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)[:90]}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from descent.endings import Ending, Status
-from descent.errors import UserError, WriteError
+from descent.errors import UserError, WriteError, first_line
 from descent.job import Job
 from descent.outcome import Figures, after, line_of, optimized
 from descent.recording.atomic import FATAL, appending, clear, make_directory
@@ -172,7 +172,7 @@ def _alone(job: Planned, failure: BaseException | None = None) -> Outcome:
     )  # fmt: skip
     fallen = None
     if failure is not None:
-        fallen = _first_line(failure)
+        fallen = f"{type(failure).__name__}: {first_line(failure)}"
         _note(job.directory, f"trained by itself, since its stack failed: {fallen}", failure)
     try:
         with _log_file(job.directory / LOG):
@@ -186,11 +186,6 @@ def _alone(job: Planned, failure: BaseException | None = None) -> Outcome:
     except Exception as error:
         return replace(_failed(job, f"{type(error).__name__}: {error}"), after=fallen)
     return replace(_outcome(job, alone.run.result()), after=fallen)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def mark_ended(job: Planned, ending: Ending) -> None:
