@@ -235,6 +235,12 @@ class WithBackbone(nn.Module):
         return self.head(torch.tanh(self.backbone(x)))
 
 
+class Normed(WithBackbone):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.backbone = nn.Sequential(self.backbone, nn.BatchNorm1d(4))
+
+
 class Unfreeze(of_lightning.BaseFinetuning):
     def freeze_before_training(self, pl_module):
         self.freeze(pl_module.model.layers[0])
@@ -438,7 +444,8 @@ def test_a_run_with_an_average_goes_on_where_it_stopped(every, make_job):
         ("BatchSizeFinder", {}, (), "data.batch_size"),
         ("StochasticWeightAveraging", {"swa_lrs": -1.0}, (), "positive float"),
         ("StochasticWeightAveraging", {"swa_lrs": 0.1},
-         ("model._target_=torch.nn.BatchNorm1d", "~model.hidden"), "is no argument"),
+          (f"model._target_={HERE}.Normed", *(f"~model.{key}" for key in OPTIONS_OF_MLP)),
+         "EMAWeightAveraging"),
         ("ModelCheckpoint", {"save_last": True}, (), "last.ckpt"),
         ("ModelCheckpoint", {"filename": "best"}, (), "best.ckpt"),
         ("ModelCheckpoint", {"save_top_k": -3}, (), "save_top_k"),
