@@ -65,8 +65,6 @@ class Rule:
             return False
         if self.type is float and type(value) is int:
             value = float(value) if abs(value) < 2**1023 else math.inf
-        if self.type is Name:
-            return isinstance(value, (str, int, float)) and value != ""
         if type(value) is not self.type:
             return False
         return not isinstance(value, (int, float)) or self._in_range(value)
@@ -95,7 +93,7 @@ class Rule:
 
     def _noun(self) -> str:
         noun = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-        return "a column's name" if self.type is Name else noun.get(self.type, "")
+        return noun.get(self.type, "")
 
     def words_for(self) -> str:
         """Return the rule in words: 'a whole number of at least 1, or full'."""
@@ -118,10 +116,6 @@ class Rule:
 
 class Choice:
     """Marks a rule whose words are all there is."""
-
-
-class Name:
-    """Marks a rule for the name of a column, which may be a number."""
 
 
 def _number(value: float) -> str:
@@ -191,25 +185,24 @@ RULES: dict[str, Rule] = {
     "data.folds": _int(2, None),
     "data.fold": _int(0),
     "data.log_target": BOOL,
-    "data.target": Rule(Name, listable=True),
-    "data.features": Rule(Name, each=True, words=(None,)),
-    "data.exclude": Rule(Name, each=True),
-    "data.texts": Rule(Name, each=True),
+    "data.target": Rule(str, listable=True),
+    "data.features": Rule(str, each=True, words=(None,)),
+    "data.exclude": Rule(str, each=True),
+    "data.texts": Rule(str, each=True),
     "data.task": _one_of("auto", "regression", "classification"),
     "data.missing": _one_of("impute", "indicator", "drop", "error"),
     "data.unseen": _one_of(None, "other", "error"),
     "data.high_cardinality": _one_of("frequency", "hash", "drop"),
     "data.dates": _one_of("parts", "elapsed"),
-    "data.group": Rule(Name, words=(None,)),
-    "data.time": Rule(Name, words=(None,)),
-    "data.weight": Rule(Name, words=(None,)),
+    "data.group": Rule(str, words=(None,)),
+    "data.time": Rule(str, words=(None,)),
     "data.separator": TEXT,
     "data.decimal": _one_of("auto", "dot", "comma", ".", ","),
     "data.thousands": _one_of("auto", "none", "dot", "comma", ".", ","),
     "data.encoding": TEXT,
     "data.header": BOOL,
     "data.comment": TEXT,
-    "data.missing_words": Rule(Name, each=True, words=(None,)),
+    "data.missing_words": Rule(str, each=True, words=(None,)),
     "data.day_first": Rule(bool, words=(None,)),
     "data.source.rows": _int(2, limit=10**11),
     "data.source.slope": NUMBER,

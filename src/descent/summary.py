@@ -124,7 +124,7 @@ def swept(rows: Sequence[Row]) -> list[str]:
 
 def is_seed(key: str) -> bool:
     """Whether an option is only the luck of a run."""
-    return key.rsplit(".", 1)[-1] in ("seed", "split_seed")
+    return key.rsplit(".", 1)[-1] in ("seed", "split_seed", "fold")
 
 
 def is_problem(key: str) -> bool:
@@ -152,6 +152,8 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
     else:
         _print_settings(console, settings(rows, metric), metric)
     console.print(f"{len(rows):,} runs: {told}")
+    if any(key.rsplit(".", 1)[-1] == "fold" for key in swept(rows)):
+        _print_folds(console, settings(rows, metric), metric)
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
@@ -189,6 +191,16 @@ def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> 
     console.print(table)
     if len(found) > MOST_SETTINGS:
         console.print(f"the best {MOST_SETTINGS} of {len(found):,} settings")
+
+
+def _print_folds(console: Console, found: Sequence[Setting], metric: str) -> None:
+    """Print the mean over folds of each setting, best first."""
+    for setting in found[:MOST_SETTINGS]:
+        values = " ".join(f"{key}={value}" for key, value in setting.values.items() if value)
+        count = len(setting.scores)
+        if count:
+            shown = f"{metric} {setting.told} over {count} fold{'' if count == 1 else 's'}"
+            console.print(f"{values}: {shown}" if values else shown)
 
 
 def _print_failures(console: Console, rows: Sequence[Row]) -> None:

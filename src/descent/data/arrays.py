@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from descent.errors import UserError
-from descent.shapes import Float, Int, Shaped
+from descent.shapes import Int, Shaped
 
 
 class Kind(StrEnum):
@@ -131,7 +131,6 @@ class Arrays:
             categories there are, is learnt from those alone. None where nothing is to be learnt.
         groups: [N] codes of the groups that a split keeps together.
         times: [N] by which a split keeps the latest rows for test and the earlier for training.
-        weights: [N] of each row in the loss.
         notes: what was decided about the data, a line each.
         target_names: of several targets; empty for one.
     """
@@ -147,7 +146,6 @@ class Arrays:
     fit: Callable[[Arrays, Int[np.ndarray, " n"]], Arrays] | None = None
     groups: Shaped[np.ndarray, " N"] | None = None
     times: Shaped[np.ndarray, " N"] | None = None
-    weights: Float[np.ndarray, " N"] | None = None
     notes: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
 
@@ -177,8 +175,7 @@ def numeric(names: Sequence[str]) -> tuple[Column, ...]:
 def fingerprint(arrays: Arrays) -> str:
     """Return a digest of all values, to notice when a source has changed since training."""
     digest = hashlib.blake2b(digest_size=16)
-    parts = (arrays.features, arrays.targets, arrays.weights)
-    for values in (part for part in parts if part is not None):
+    for values in (arrays.features, arrays.targets):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 

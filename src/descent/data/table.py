@@ -62,7 +62,6 @@ def table(
     dates: str = "parts",
     group: str | None = None,
     time: str | None = None,
-    weight: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> Arrays:
     """Read a table into arrays, whose features are made by `fit` once the training rows are known.
@@ -80,7 +79,6 @@ def table(
         dates: what dates become: `parts` or `elapsed`.
         group: a column whose groups of rows are kept together by the split.
         time: a column by which the split is in order.
-        weight: a column of each row's weight in the loss.
         reading: how the file is written; see `Dialect`.
 
     Raises:
@@ -91,8 +89,8 @@ def table(
     targets = [str(name) for name in (target if isinstance(target, (list, tuple)) else [target])]
     features = None if features is None else [str(name) for name in features]
     exclude, texts = [str(name) for name in exclude], [str(name) for name in texts]
-    group, time, weight = (None if n is None else str(n) for n in (group, time, weight))
-    roles = {"data.group": group, "data.time": time, "data.weight": weight}
+    group, time = (None if n is None else str(n) for n in (group, time))
+    roles = {"data.group": group, "data.time": time}
     named = {f"data.target={name}": name for name in targets}
     named |= {f"{key}={name}": name for key, name in roles.items() if name is not None}
     for key, names in (("features", features), ("exclude", exclude), ("texts", texts)):
@@ -152,7 +150,6 @@ def table(
         ),
         groups=None if group is None else _codes(meanings[group], kept),
         times=None if time is None else _times(meanings[time], kept, path),
-        weights=None if weight is None else _weights(meanings[weight], kept, path),
         notes=tuple(notes),
         target_names=() if len(targets) == 1 else tuple(targets),
     )  # fmt: skip
@@ -331,7 +328,7 @@ def _reasons(meanings: Mapping[str, Meaning], names: Sequence[str]) -> dict[str,
     return reasons
 
 
-# ---- gaps, groups, times, weights
+# ---- gaps, groups, times
 
 
 def _gap_problem(column: Meaning) -> str:
@@ -382,17 +379,6 @@ def _times(column: Meaning, rows: np.ndarray, path: str) -> np.ndarray:
             "every row."
         )
     return column.values.cast(pl.Int64 if column.kind is Kind.DATE else pl.Float64).to_numpy()[rows]
-
-
-def _weights(column: Meaning, rows: np.ndarray, path: str) -> np.ndarray:
-    values = column.values
-    fits = column.kind in (Kind.NUMBER, Kind.BOOLEAN) and not values.null_count()
-    if not fits or values.min() < 0 or not values.sum() > 0:  # type: ignore[operator]
-        raise UserError(
-            f"data.weight={column.name} must be a column of {path} with a number of at least 0 in "
-            "every row, and above 0 in some."
-        )
-    return values.to_numpy()[rows]
 
 
 # ---- targets

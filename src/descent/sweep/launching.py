@@ -85,7 +85,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
         jobs = [*finished, *(job for group in groups for job in group.jobs)]
         note_jobs(sweep, jobs, outcomes.values())
         reserve(sweep, RESERVE + ROOM * len(jobs))
-        for line in [*_resumed(finished, composed), *lines]:
+        for line in [*_decided(groups), *_resumed(finished, composed), *lines]:
             print(line, flush=True)
         try:
             steps = sum(_steps(job) for task in tasks for job in task.jobs)
@@ -115,6 +115,14 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
         or Outcome(job.number, Status.FAILED, "not begun: an earlier job failed", None, Path())
         for job in composed
     ]
+
+
+def _decided(groups: Sequence[Group]) -> list[str]:
+    """Return what was decided about each source of some jobs, as its first split has it."""
+    nodes = [group.jobs[0].config["data"] for group in reversed(groups)]
+    firsts = {repr(node["source"]): node for node in nodes}
+    notes = [note for node in reversed(firsts.values()) for note in prepared(node).notes]
+    return [f"data      {note}" for note in dict.fromkeys(notes)]
 
 
 def _reason(error: BaseException) -> Ending:
