@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -21,9 +21,6 @@ from descent.report.page import write_page
 from descent.report.record import Record, check_comparable, labelled, read_record
 from descent.runs import CONFIG, RESULT
 from descent.sweep_reporting import SweepReporting, open_sweep, report_sweep
-
-if TYPE_CHECKING:
-    from descent.report.picture import Picture
 
 log = logging.getLogger(__name__)
 
@@ -158,13 +155,16 @@ def report(reporting: Reporting | SweepReporting) -> Path:
     """
     if isinstance(reporting, SweepReporting):
         return report_sweep(reporting)
+    from descent.report.gallery import run_pictures
     from descent.report.picture import save
     from descent.report.style import look
 
     notes = list(reporting.notes)
     with report_directory(reporting.output) as part:
         with look():
-            pictures = _pictures(reporting, notes)
+            pictures = run_pictures(reporting.records, reporting.x, reporting.trust, notes)
+            if not pictures:
+                notes.append("No step was recorded, so there is nothing to draw.")
             for picture in pictures:
                 save(picture, part)
         write_page(part / PAGE, reporting.records, pictures, notes)
@@ -176,46 +176,3 @@ def report(reporting: Reporting | SweepReporting) -> Path:
         log.info("  %s", picture.caption)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
-
-
-def _pictures(reporting: Reporting, notes: list[str]) -> list[Picture]:
-    from descent.report.curves import losses
-    from descent.report.diagnostics import diagnostics
-    from descent.report.weights import weights
-
-    records, x = reporting.records, reporting.x
-    drawn = [
-        losses(records, x),
-        _path_picture(reporting, notes),
-        weights(records, x),
-        diagnostics(records, x),
-    ]
-    pictures = [picture for picture in drawn if picture is not None]
-    if not pictures:
-        notes.append("No step was recorded, so there is nothing to draw.")
-    return pictures
-
-
-def _path_picture(reporting: Reporting, notes: list[str]) -> Picture | None:
-    """Draw the loss the runs walked on, where that can be known; else note why not."""
-    from descent.report.heights import heights_of
-    from descent.report.plane import LEAST_PLACES, plane
-    from descent.report.profile import profile
-    from descent.report.surface import surface
-    from descent.report.window import walk_of
-
-    walks = [walk for record in reporting.records if (walk := walk_of(record)) is not None]
-    if not walks:
-        return None
-    parameters = walks[0].theta.shape[1]
-    if parameters > 2:
-        walks = [walk for walk in walks if len(walk.theta) >= LEAST_PLACES]
-        if not walks:
-            return None
-    try:
-        heights = heights_of([walk.record for walk in walks], reporting.trust)
-    except UserError as error:
-        notes.append(f"The surface of the loss is not drawn: {str(error).rstrip('.')}.")
-        return None
-    draw = profile if parameters == 1 else surface if parameters == 2 else plane
-    return draw(walks, heights)

@@ -159,6 +159,8 @@ RULES: dict[str, Rule] = {
     "picture": Rule(bool, words=("auto",)),
     "test": BOOL,
     "optimized_metric": TEXT,
+    "lesson.question": Rule(str, words=(None,)),
+    "lesson.measures": Rule(str, each=True),
     "base_lr": _positive(),
     "lr_scaling": _one_of("none", "linear", "sqrt"),
     "reference_batch": _int(1),

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.recording.axes import FULL_LOSS
 from descent.report.output import PAGE, check_output, report_directory
 from descent.study.advice import Advice, advice
 from descent.study.grid import Grid
+from descent.study.lesson import Lesson, lesson
 from descent.study.reading import read_study
-from descent.study.settings import Measure, Setting, measures, settings
+from descent.study.settings import Measure, Setting, directed, is_stopped, measures, settings
 from descent.study.targets import Hit, choose_target, hits
 from descent.study.trials import Study
 
@@ -39,6 +41,7 @@ class SweepReporting:
         hits: when each trial reached it.
         output: the report's directory.
         trust: packages that the runs' configs may instantiate from beside ours.
+        taught: what a comparison says instead of an answer; None for other sweeps.
     """
 
     study: Study
@@ -48,6 +51,7 @@ class SweepReporting:
     hits: Mapping[int, Hit | None]
     output: Path
     trust: tuple[str, ...]
+    taught: Lesson | None = None
 
 
 def open_sweep(
@@ -74,28 +78,42 @@ def open_sweep(
     check_output(output)
     target = choose_target(study) if target is None else target
     found = {} if target is None else hits(study, target)
-    known = _ordered(measures(study, target), measure, sweep)
+    taught = lesson(study, target, found)
+    wanted = [measure] if measure is not None else list(taught.measures if taught else ())
+    compared = measures(study, target, wanted)
+    if taught is not None and measure is None and not is_stopped(study):  # no target of its own
+        compared = tuple(one for one in compared if one.target is None)
+    known = _ordered(compared, study, measure, wanted)
     made = {one.name: settings(study, one, found) for one in known}
-    return SweepReporting(study, known, made, target, found, output, tuple(trust))
+    return SweepReporting(study, known, made, target, found, output, tuple(trust), taught)
 
 
-def _ordered(known: Sequence[Measure], name: str | None, sweep: Path) -> tuple[Measure, ...]:
+def _ordered(
+    known: Sequence[Measure], study: Study, name: str | None, wanted: Sequence[str]
+) -> tuple[Measure, ...]:
+    sweep = study.directory
     if not known:
         raise UserError(
             f"No run of {sweep} has ended with a loss, so nothing can be compared yet; go on with "
             f"it, or see the reasons in {sweep / 'results.csv'}."
         )
-    if name is None:
-        return tuple(known)
     names = [measure.name for measure in known]
-    if name not in names:
-        hint = did_you_mean(name, names) or f"; choose from {', '.join(names)}."
-        raise UserError(f"measure='{name}' is not known in {sweep}{hint}")
-    return tuple(sorted(known, key=lambda measure: measure.name != name))
+    if name is not None and name not in names:
+        columns = {column for trial in study.trials for column in trial.figures}
+        names += sorted(column for column in columns if directed(column) and column not in names)
+        hint = did_you_mean(name, names) or "."
+        raise UserError(
+            f"measure='{name}' is not known in {sweep}{hint} Choose from {', '.join(names)}."
+        )
+    first = next((w for w in wanted if w in names), names[0])
+    return tuple(sorted(known, key=lambda measure: measure.name != first))
 
 
 def answer_of(reporting: SweepReporting, grids: Sequence[Grid] = ()) -> Advice:
-    """Return what a multirun says, by the measure that was asked for."""
+    """Return what a multirun says: a comparison its lesson, others who is best and how sure."""
+    if reporting.taught is not None:
+        lead, *more = reporting.taught.sentences
+        return Advice(None, (), (lead,), tuple(more), next_sweeps=reporting.taught.again)
     first = reporting.measures[0]
     return advice(reporting.study, reporting.settings[first.name], grids, first)
 
@@ -124,10 +142,15 @@ def report_sweep(reporting: SweepReporting) -> Path:
 
     study, notes = reporting.study, list(reporting.study.left_out)
     with report_directory(reporting.output) as part:
-        grids = _grids(reporting)
+        taught = reporting.taught
+        grids = _grids(reporting) if taught is None else ()
         answer = answer_of(reporting, grids)
         with look():
-            pictures = _pictures(reporting, grids, notes)
+            pictures = (
+                _pictures(reporting, grids, notes)
+                if taught is None
+                else _lesson_pictures(reporting, taught, notes)
+            )
             for picture in pictures:
                 save(picture, part)
         write_sweep_page(
@@ -182,6 +205,22 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     drawn.append(performance(profile) if profile is not None else None)
     drawn.append(bands(curves.bands(study, reporting.settings[first.name])))
     return [picture for picture in drawn if picture is not None]
+
+
+def _lesson_pictures(reporting: SweepReporting, taught: Lesson, notes: list[str]) -> list[Picture]:
+    """Draw the runs of a comparison as a report of runs does: there are few."""
+    from descent.report.gallery import lesson_pictures
+    from descent.report.record import check_comparable, labelled, read_record
+
+    drawn = [t for t in reporting.study.trials if t.status in (Status.OK, Status.DIVERGED)]
+    try:
+        records = [read_record(trial.directory) for trial in drawn]
+        check_comparable(records)
+    except UserError as error:
+        notes.append(f"The runs are not drawn: {str(error).rstrip('.')}.")
+        return []
+    # runs that descend different losses have no ground in common, and need none here
+    return lesson_pictures(labelled(records), reporting.trust, [], taught.measures)
 
 
 def _named(picture: Picture | None, name: str) -> Picture | None:

@@ -161,7 +161,7 @@ def test_no_option_of_the_trainer_is_passed_over() -> None:
 # Where runs of a stack may differ; sections with all below them end in a dot.
 MAY_DIFFER = (
     *("seed", "name", "optimized_metric", "picture", "sweep_dir", "resume", "trust"),
-    *("scheduler.", "penalty.", "clip.", "landscape.", "tuned.", "paths."),
+    *("scheduler.", "penalty.", "clip.", "landscape.", "tuned.", "paths.", "lesson."),
     *("model.init", "model.start", "stop.loss", "callbacks.full_loss.target", "optimizer.lr"),
 )
 CONFIGS = {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from descent.report.tables import Table, column
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Axis(StrEnum):
@@ -26,6 +30,15 @@ class Axis(StrEnum):
             Axis.SAMPLES: "samples (training rows consumed)",
             Axis.SECONDS: "training time (seconds)",
         }[self]
+
+
+def show(axes: Axes, x: Axis) -> None:
+    """Label the horizontal axis; steps, epochs and samples get ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(x.label)
+    if x is not Axis.SECONDS and axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def place(x: Axis, at: np.ndarray, steps: Table, epochs: Table, per_epoch: float) -> np.ndarray:

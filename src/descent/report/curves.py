@@ -13,7 +13,7 @@ from descent.data.arrays import Task
 from descent.endings import Status
 from descent.recording.atomic import replacing
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
-from descent.report.axis import Axis
+from descent.report.axis import Axis, show
 from descent.report.picture import Picture
 from descent.report.record import Curve, Record
 from descent.report.style import (
@@ -42,9 +42,11 @@ MOST_POINTS = 4000  # of the step cloud; more would only overlap
 MOST_LINE = 2000  # of a line
 MARKED = 20  # points of a line that get a marker
 RUNAWAY = 100.0  # beside others, a run is drawn up to this many times the highest start
+DEEPEST = 1e-12  # a loss is drawn down to this share of the highest start: below it is rounding
 
 TITLE_WIDTH, NOTE_WIDTH = 100, 105  # characters a line
 
+VALIDATION_LOSS = "validation loss"
 STEP_LABEL = "step loss (one mini-batch)"
 LINES = (
     ("running", "running loss (mean over the epoch's steps)", RUNNING, "-", "o"),
@@ -86,7 +88,7 @@ def draw_curves(
         _draw_one(axes, Curve(column(steps, "step"), column(steps, "loss")), curves)
         if diverged_at is not None:
             _mark(axes, diverged_at)
-        _finish(axes, Axis.STEP.label, "loss", title, note)
+        _finish(axes, Axis.STEP, "loss", title, note)
         legend_below(figure)
         path = run_dir / "curves.png"
         with replacing(path) as file:
@@ -95,16 +97,44 @@ def draw_curves(
 
 
 def losses(records: Sequence[Record], x: Axis) -> Picture | None:
-    """Draw the losses of one run, or one loss of each of several; None if none was recorded."""
+    """Draw the losses of one run, or one loss of each of several; None if none was recorded.
+
+    An exact zero, or what lies below `DEEPEST`, is drawn on the lower edge; the caption says so.
+    """
     if not any(len(t.get("step", ())) for r in records for t in (r.steps, r.epochs)):
         return None
     figure = new_figure()
     axes = figure.add_subplot()
     alone = len(records) == 1
-    caption = _one(axes, records[0], x) if alone else _several(axes, records, x)
+    caption = (
+        _one(axes, records[0], x) if alone else _several(axes, records, x, shared_loss(records))
+    )
     legend_below(figure)
     title = "Losses over training" if alone else "The runs' losses over training"
     return Picture("curves", title, figure, caption)
+
+
+def validation(records: Sequence[Record], x: Axis) -> Picture | None:
+    """Draw the validation loss of several runs, each with its lowest; None if none was recorded."""
+    records = [record for record in records if len(record.val_loss.known().step)]
+    if not records:
+        return None
+    figure = new_figure()
+    axes = figure.add_subplot()
+    caption = _several(axes, records, x, VALIDATION_LOSS)
+    lows = []
+    for k, record in enumerate(records):
+        curve = record.val_loss.known()
+        low = int(np.argmin(curve.value))
+        at = record.at(x, curve.step[low : low + 1])
+        axes.plot(
+            at, curve.value[low : low + 1], "*", color=stroke(k).colour, label="_lowest",
+            markersize=16 - 3 * (k % 3), markeredgecolor="white", zorder=6 + k,
+        )  # fmt: skip
+        lows.append(f"{shown(curve.value[low])} at step {curve.step[low]:,.0f} ({record.label})")
+    legend_below(figure)
+    told = f"{caption} The stars mark the lowest of each: {', '.join(lows)}."
+    return Picture("validation", "The validation loss over training", figure, told)
 
 
 def unit(record: Record) -> str:
@@ -122,8 +152,11 @@ def unit(record: Record) -> str:
 
 
 def _one(axes: Axes, record: Record, x: Axis) -> str:
+    kinds = (record.step_loss, record.running_loss, record.full_loss, record.val_loss)
+    floor = _floor([curve.known().value for curve in kinds])
+
     def moved(curve: Curve) -> Curve:
-        return Curve(record.at(x, curve.step), curve.value)
+        return Curve(record.at(x, curve.step), _raised(curve.value, floor))
 
     curves = {
         "running": moved(record.running_loss),
@@ -135,8 +168,8 @@ def _one(axes: Axes, record: Record, x: Axis) -> str:
     if record.diverged_at is not None:
         _mark(axes, float(record.at(x, np.array([record.diverged_at]))[0]))
         note = record.result["reason"]
-    _finish(axes, x.label, unit(record), "", note)
-    return "; ".join(_told(record)) + "."
+    _finish(axes, x, unit(record), "", note)
+    return "; ".join([*_told(record), *_floor_told(floor)]) + "."
 
 
 def _draw_one(axes: Axes, cloud: Curve, curves: dict[str, Curve]) -> None:
@@ -186,9 +219,10 @@ def _told(record: Record) -> list[str]:
 # ---- several runs
 
 
-def _several(axes: Axes, records: Sequence[Record], x: Axis) -> str:
-    name = shared_loss(records)
-    curves = [record.losses[name].known() for record in records]
+def _several(axes: Axes, records: Sequence[Record], x: Axis, name: str) -> str:
+    kinds = [{**record.losses, VALIDATION_LOSS: record.val_loss} for record in records]
+    curves = [kind[name].known() for kind in kinds]
+    floor = _floor([curve.value for curve in curves])
     ends = [_end(record, curve) for record, curve in zip(records, curves, strict=True)]
     order = sorted(range(len(records)), key=lambda i: ends[i])
     styled = order[:MOST_STYLED]
@@ -197,15 +231,17 @@ def _several(axes: Axes, records: Sequence[Record], x: Axis) -> str:
     for i in grey:
         where = records[i].at(x, curves[i].step)
         label = f"{len(grey)} others" if i == grey[0] else None
-        axes.plot(where, drawable(curves[i].value), color=GREY, linewidth=0.8, label=label)
+        axes.plot(where, _raised(curves[i].value, floor), color=GREY, linewidth=0.8, label=label)
     for k, i in enumerate(drawn):
-        _line(axes, records[i], Curve(records[i].at(x, curves[i].step), curves[i].value), x, k)
+        at = records[i].at(x, curves[i].step)
+        _line(axes, records[i], Curve(at, _raised(curves[i].value, floor)), x, k)
     tall = [records[i].label for i in order if (curves[i].value > ceiling).any()]
-    _finish(axes, x.label, unit(records[0]).replace("loss", name, 1), "", None)
+    _finish(axes, x, unit(records[0]).replace("loss", name, 1), "", None)
     if tall and ceiling > 0:
         low = axes.get_ylim()[0]
         axes.set_ylim(low if low < ceiling else None, ceiling)
-    return _compared(records, name, ends, order, tall)
+    told = [_compared(records, name, ends, order, tall), *_floor_told(floor)]
+    return "; ".join(told) + "."
 
 
 def shared_loss(records: Sequence[Record]) -> str:
@@ -230,6 +266,7 @@ def _line(axes: Axes, record: Record, curve: Curve, x: Axis, k: int) -> None:
     axes.plot(
         at, y, **stroke(k).line, markevery=(k * every // 8 % every, every), label=record.label,
         markerfacecolor="white", markeredgewidth=1.2,
+        zorder=2 + 1 / (1 + len(curve.step)),  # a shorter run lies on a longer one
     )  # fmt: skip
     if record.diverged_at is not None:
         _mark(axes, float(record.at(x, np.array([record.diverged_at]))[0]), stroke(k).colour)
@@ -240,7 +277,10 @@ def _compared(
 ) -> str:
     fine = [i for i in order if np.isfinite(ends[i])]
     told = []
-    if fine:
+    quickest = _quickest(records, fine)
+    if quickest:  # of those that stop at a target the lowest is who overshot it furthest
+        told += quickest
+    elif fine:
         best, worst = fine[0], fine[-1]
         steps = [counted(int(records[i].result.get("step") or 0), "step") for i in (best, worst)]
         told.append(
@@ -251,7 +291,6 @@ def _compared(
             told.append(
                 f"the highest is {shown(ends[worst])} ({records[worst].label}) after {steps[1]}"
             )
-        told += _quickest(records, fine)
     else:
         told.append("No run ended with a finite loss")
     lost = [r for r in records if r.diverged_at is not None]
@@ -261,23 +300,50 @@ def _compared(
         told.append(f"diverged, at the crosses on the upper edge: {', '.join(words)}{more}")
     if tall:
         told.append(f"the picture ends at {RUNAWAY:g} times the highest start")
-    return "; ".join(told) + "."
+    return "; ".join(told)
 
 
 def _quickest(records: Sequence[Record], fine: list[int]) -> list[str]:
-    """Return who reached a target first, where runs were ended by one."""
+    """Return who reached a target first, where all that ended well were ended by one."""
     hit = [records[i] for i in fine if "reached the target" in str(records[i].result["reason"])]
-    if len(hit) < 2:
+    if len(hit) < max(2, len(fine)):
         return []
     hit.sort(key=lambda record: int(record.result["step"]))
     quick, slow = hit[0], hit[-1]
     return [
-        f"to its target {quick.label} took the fewest steps, {quick.result['step']:,}, and "
+        f"To its target {quick.label} took the fewest steps, {quick.result['step']:,}, and "
         f"{slow.label} the most, {slow.result['step']:,}"
     ]
 
 
 # ---- both
+
+
+def _floor(values: Sequence[np.ndarray]) -> float | None:
+    """Return the least loss that is drawn where it lies; None where all are.
+
+    On a linear axis a zero beside huge losses hides all others, and a log axis has no zero.
+    """
+    known = np.concatenate([np.zeros(0), *(v[np.isfinite(v)] for v in values)])
+    starts = [float(v[0]) for v in values if len(v) and np.isfinite(v[0])]
+    positive = known[known > 0]
+    if not len(positive) or known.min() < 0:
+        return None
+    floor = max(float(positive.min()), DEEPEST * max(starts))
+    few = known.min() >= floor or not spans_decades(np.maximum(known, floor))
+    return None if few else floor
+
+
+def _raised(values: np.ndarray, floor: float | None) -> np.ndarray:
+    """Return losses as they are drawn: those below the floor on it."""
+    fine = drawable(values)
+    return fine if floor is None else np.where(fine < floor, floor, fine)
+
+
+def _floor_told(floor: float | None) -> list[str]:
+    if floor is None:
+        return []
+    return [f"a loss below {shown(floor)}, such as exactly 0, is drawn on the lower edge"]
 
 
 def _mark(axes: Axes, at: float, colour: str = VERMILION) -> None:
@@ -290,12 +356,12 @@ def _mark(axes: Axes, at: float, colour: str = VERMILION) -> None:
     )  # fmt: skip
 
 
-def _finish(axes: Axes, x: str, y: str, title: str, note: str | None) -> None:
+def _finish(axes: Axes, x: Axis, y: str, title: str, note: str | None) -> None:
     data = [line for line in axes.lines if line.get_transform() == axes.transData]
     drawn = [np.asarray(line.get_ydata(), dtype=float) for line in data]
     if drawn and spans_decades(np.concatenate(drawn)):
         axes.set_yscale("log")
-    axes.set_xlabel(x)
+    show(axes, x)
     axes.set_ylabel(y)
     if title:
         axes.figure.suptitle(textwrap.fill(title, TITLE_WIDTH), fontsize=10)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.axis import Axis
+from descent.report.axis import Axis, show
 from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import (
@@ -71,7 +71,7 @@ def diagnostics(records: Sequence[Record], x: Axis) -> Picture | None:
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for axes in panels[max(0, len(names) - columns) : len(names)]:
-        axes.set_xlabel(x.label)
+        show(axes, x)
         axes.tick_params(labelbottom=True)
     if len(records) > 1:
         legend_below(figure)

@@ -67,7 +67,7 @@ def told(walks: Sequence[Walk], heights: Heights, names: Sequence[str]) -> str:
 
 
 def _told_one(walk: Walk, heights: Heights, names: Sequence[str]) -> str:
-    start, end = (shown(v) for v in heights.loss(walk.theta[[0, -1]]))
+    start, end = shown(heights.loss(walk.theta[:1])[0]), shown(_last_loss(walk, heights))
     steps = counted(int(walk.steps[-1]), "step")
     if walk.cut:
         return (
@@ -81,12 +81,20 @@ def _told_one(walk: Walk, heights: Heights, names: Sequence[str]) -> str:
 
 
 def _told_of_many(walk: Walk, heights: Heights) -> str:
-    who, end = walk.record.label, shown(float(heights.loss(walk.theta[-1:])[0]))
+    who, end = walk.record.label, shown(_last_loss(walk, heights))
     if walk.cut:
         step = walk.record.diverged_at or walk.steps[-1]
         return f"{who} diverged at step {step:,} (drawn up to step {walk.steps[-1]:,})"
     steps = counted(int(walk.steps[-1]), "step")
     return f"{who} ends at {end} after {steps}{_near(walk, heights)}"
+
+
+def _last_loss(walk: Walk, heights: Heights) -> float:
+    """Return the loss where a walk ends, as recorded: computed anew it may differ by rounding."""
+    curve = walk.record.full_loss.known()
+    if len(curve.step) and curve.step[-1] == walk.steps[-1]:
+        return float(curve.value[-1])
+    return float(heights.loss(walk.theta[-1:])[0])
 
 
 def _near(walk: Walk, heights: Heights) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.report.axis import Axis
+from descent.report.axis import Axis, show
 from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_LINES = 12  # parameters that get a line of their own
 MOST_PANELS = 6  # parameters that get a panel with a line a run
 MOST_POINTS = 1000
+NEAR_ZERO = 0.01  # as the diagnostic of the weights has it
 TOLD = 3  # parameters named in the sentence
 BANDS = ((0.0, 1.0, 0.15), (0.1, 0.9, 0.3), (0.25, 0.75, 0.5))
 
@@ -50,6 +51,37 @@ def weights(records: Sequence[Record], x: Axis) -> Picture | None:
     return _distances(records, x)
 
 
+def last_weights(records: Sequence[Record]) -> Picture | None:
+    """Draw where each parameter of several runs ended; None where they are too many, or unknown."""
+    records = [r for r in records if r.path is not None and len(r.path.steps)]
+    shapes = {tuple(r.path.shapes.items()) for r in records if r.path is not None}
+    if len(shapes) != 1 or not 1 < len(records[0].parameters) <= MOST_LINES:
+        return None
+    figure = new_figure()
+    axes = figure.add_subplot()
+    at = np.arange(len(records[0].parameters))
+    apart = 0.7 / len(records)
+    told = []
+    axes.axhline(0, color=GREY, linewidth=1)
+    for k, record in enumerate(records):
+        assert record.path is not None
+        theta, how = drawable(record.path.theta[-1]), stroke(k)
+        x = at + (k - (len(records) - 1) / 2) * apart
+        axes.vlines(x, 0, theta, color=how.colour, linewidth=1.2)
+        axes.plot(x, theta, how.marker, color=how.colour, label=record.label, markersize=5)
+        named = [(v, n) for v, n in zip(theta, record.parameters, strict=True) if n != "bias"]
+        small = sum(abs(v) < NEAR_ZERO for v, _ in named)
+        largest, name = max(named, key=lambda one: abs(one[0]))
+        told.append(
+            f"{record.label}: {small} of {len(named)} are smaller than {NEAR_ZERO:g} in size, the "
+            f"largest is {name} = {shown(largest)}"
+        )
+    axes.set_xticks(at, records[0].parameters, rotation=30, ha="right")
+    axes.set_ylabel("parameter at the end")
+    legend_below(figure)
+    return Picture("last_weights", "The parameters at the end", figure, f"{'; '.join(told)}.")
+
+
 def _one(record: Record, x: Axis) -> Picture:
     at, theta = _thin(record, x)
     names = record.parameters
@@ -59,7 +91,7 @@ def _one(record: Record, x: Axis) -> Picture:
         caption = _lines(axes, at, theta, names)
     else:
         caption = _bands(axes, at, theta, names)
-    axes.set_xlabel(x.label)
+    show(axes, x)
     axes.set_ylabel("parameter value" if record.landscape is None else "coordinate")
     legend_below(figure)
     return Picture("weights", "The parameters over training", figure, caption)
@@ -121,7 +153,7 @@ def _panels(records: Sequence[Record], x: Axis) -> Picture:
         if lost and len(lost) < len(records):
             fine = [_thin(r, x)[1][:, i] for r in records if r.diverged_at is None]
             fit_to(axes, fine)
-    panels[-1].set_xlabel(x.label)
+    show(panels[-1], x)
     legend_below(figure, panels[0])
     ends = [
         f"{r.label} ends at "
@@ -152,7 +184,7 @@ def _distances(records: Sequence[Record], x: Axis) -> Picture:
         _line(axes, at, away, k, record.label)
         ends.append(float(away[-1]))
         fine += [away] if record.diverged_at is None else []
-    axes.set_xlabel(x.label)
+    show(axes, x)
     axes.set_ylabel("distance from the start, |θ − θ₀|")
     legend_below(figure)
     if 0 < len(fine) < len(records):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from descent.endings import Status
-from descent.metrics import lower_is_better
+from descent.metrics import lower_is_better, metric_named
 from descent.study.options import problem_keys
 from descent.study.targets import FULL_LOSS, Hit, choose_target
 from descent.study.trials import ENDED, Study, Trial, Value
@@ -83,17 +83,23 @@ class Setting:
         return "pending"
 
 
-def measures(study: Study, target: float | None = None) -> tuple[Measure, ...]:
+def measures(
+    study: Study, target: float | None = None, also: Sequence[str] = ()
+) -> tuple[Measure, ...]:
     """Return by what this study's settings can be compared, the optimized metric first.
+
+    Where runs were stopped at a target the steps to it come first: a final loss would only tell who
+    overshot it furthest.
 
     Args:
         study: the trials.
         target: the full loss to be reached; None for that of `choose_target`, if there is one.
+        also: further columns to compare by, as far as they are recorded and have a direction.
     """
     target = choose_target(study) if target is None else target
     found = [
         Measure(name, _label(name), lower_is_better(name))
-        for name in _measured(study)
+        for name in dict.fromkeys([*_measured(study), *(n for n in also if directed(n))])
         if any(_score(trial, name) is not None for trial in study.trials)
     ]
     if target is not None:
@@ -101,7 +107,20 @@ def measures(study: Study, target: float | None = None) -> tuple[Measure, ...]:
             Measure(f"{unit} to target", f"{unit} to full loss {target:.4g}", True, target)
             for unit in UNITS
         ]
-    return tuple(found)
+    typed = any(word.lstrip("+").startswith("optimized_metric=") for word in study.shared)
+    first = "steps to target" if is_stopped(study) and target is not None and not typed else None
+    return tuple(sorted(found, key=lambda measure: measure.name != first))
+
+
+def is_stopped(study: Study) -> bool:
+    """Whether its runs end at a target of the full loss."""
+    return (study.config.get("stop") or {}).get("loss") is not None
+
+
+def directed(name: str) -> bool:
+    """Whether more or less of a column is known to be better."""
+    metric = metric_named(name)
+    return metric is not None and metric.lower is not None
 
 
 def _measured(study: Study) -> list[str]:

@@ -301,7 +301,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         lines.append(
             f"group {number}: {runs} in {len(parts)} stack{'' if len(parts) == 1 else 's'} of "
             f"{'up to ' if len(parts) > 1 else ''}{most:,}: {type(model).__name__}, "
-            f"{parameters:,} parameters, {_named(first)}"
+            f"{parameters:,} parameter{'' if parameters == 1 else 's'}, {_named(first)}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines
 

@@ -23,7 +23,7 @@ from descent.sweep.composing import Composed
 
 FINAL = (Status.OK, Status.DIVERGED)
 # Where and how a multirun was started; none of it changes what a job computes.
-INCIDENTAL = ("paths", "sweep_dir", "after", "resume", "trust", "report")
+INCIDENTAL = ("paths", "sweep_dir", "after", "resume", "trust", "report", "lesson")
 
 
 @dataclass(frozen=True)

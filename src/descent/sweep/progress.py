@@ -92,7 +92,9 @@ class Progress:
     def _line(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
         steps = float(self._board[:, STEPS].sum()) if self._rows else 0.0
-        line = f"{self._done:,}/{self._jobs:,} runs, {steps / seconds:,.0f} run-steps/s"
+        line = f"{self._done:,}/{self._jobs:,} runs"
+        if steps:  # those that train alone do not count theirs
+            line += f", {steps / seconds:,.0f} run-steps/s"
         if 0 < steps < self._steps and self._done < self._jobs:
             # runs that end early leave fewer steps to take, so jobs are asked too
             left = seconds / steps * (self._steps - steps)
