@@ -160,7 +160,7 @@ def test_no_option_of_the_trainer_is_passed_over() -> None:
 
 # Where runs of a stack may differ; sections with all below them end in a dot.
 MAY_DIFFER = (
-    *("seed", "name", "optimized_metric", "picture", "sweep_dir", "resume", "trust"),
+    *("seed", "name", "optimized_metric", "picture", "sweep_dir", "after", "resume", "trust"),
     *("scheduler.", "penalty.", "clip.", "landscape.", "tuned.", "paths.", "lesson."),
     *("model.init", "model.start", "stop.loss", "callbacks.full_loss.target", "optimizer.lr"),
 )

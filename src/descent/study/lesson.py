@@ -108,7 +108,7 @@ def lesson(study: Study, target: float | None, hits: Mapping[int, Hit | None]) -
     sentences = []
     for name in names:
         _check(study, name, target)
-        entries = _entries(study, name, hits)
+        entries = _entries(study, name, hits, target)
         words = WORDS.get(name, f"{name} at the end").format(target=target or 0)
         sentences.append(f"{words}: {_told(name, entries)}.")
     sentences[0] = f"{node.get('question') or ''} {sentences[0]}".lstrip()
@@ -156,14 +156,17 @@ def _check(study: Study, name: str, target: float | None) -> None:
         )
 
 
-def _entries(study: Study, name: str, hits: Mapping[int, Hit | None]) -> list[Entry]:
+def _entries(
+    study: Study, name: str, hits: Mapping[int, Hit | None], target: float | None
+) -> list[Entry]:
     """Return each setting's figure, in the order in which settings were given."""
     groups: dict[tuple[Value, ...], list[Trial]] = {}
     for trial in sorted(study.trials, key=lambda trial: trial.number):
         groups.setdefault(tuple(trial.values.values()), []).append(trial)
     made = []
+    stopped = target is not None and (study.config.get("stop") or {}).get("loss") == target
     for own in groups.values():
-        figures = [_figure(trial, name, hits) for trial in own]
+        figures = [_figure(trial, name, hits, stopped) for trial in own]
         known = [v for v in figures if v is not None and math.isfinite(v)]
         if len(known) == len(own):
             made.append(Entry(own[0].values, statistics.fmean(known)))
@@ -172,14 +175,16 @@ def _entries(study: Study, name: str, hits: Mapping[int, Hit | None]) -> list[En
     return made
 
 
-def _figure(trial: Trial, name: str, hits: Mapping[int, Hit | None]) -> float | None:
+def _figure(trial: Trial, name: str, hits: Mapping[int, Hit | None], stopped: bool) -> float | None:
+    """Return a trial's figure; a run that a target ended took whole steps, however it crossed."""
     if name == "step":
         return trial.step
     if trial.status != Status.OK:
         return None
     if name in TIMES:
-        hit = hits.get(trial.number)
-        return None if hit is None else float(getattr(hit, UNITS[name.partition(" ")[0]]))
+        if hits.get(trial.number) is None:
+            return None
+        return getattr(trial if stopped else hits[trial.number], UNITS[name.partition(" ")[0]])
     if name != LATE:
         return trial.figures.get(name)
     track = full_loss(trial.directory, within=True)
