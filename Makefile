@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench dashboard pictures clean
+.PHONY: help install train test test-slow lint format bench crash dashboard pictures clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ $(VENV)/.ready-extras: $(READY)
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
 	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
+
+# ARGS: so many cases of each scenario rather than all
+crash: $(READY) ## end or fail every operation on files of four commands, go on with them, compare
+	PYTHONPATH=src:tests $(BIN)/python -m crash.harness $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

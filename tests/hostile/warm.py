@@ -21,6 +21,7 @@ import json
 import os
 import re
 import resource
+import runpy
 import select
 import shlex
 import signal
@@ -306,13 +307,15 @@ def become(request: Mapping[str, Any]) -> str:
     sys.path[0] = str(Path(sys.argv[0]).parent)
     # as Python itself would have done, had it begun here
     sys.path[1:1] = [path for path in os.environ["PYTHONPATH"].split(os.pathsep) if path]
+    shim = request["environment"].get("WARM_SHIM")  # a script whose `install` changes this process
+    if shim:
+        runpy.run_path(shim)["install"]()
     return sys.argv[0]
 
 
 if __name__ == "__main__":
     import gc
     import importlib
-    import runpy
 
     for module in PRELOADED:
         importlib.import_module(module)

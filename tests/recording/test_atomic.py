@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.figure
@@ -60,9 +61,19 @@ def test_files_written_together_are_synced_at_the_end_of_the_block(tmp_path, ope
         write(tmp_path / "a", "1")
         write(tmp_path / "b", "2")
         assert not [o for o in operations if o.startswith("fsync")]
-    assert [o for o in operations if o.startswith("fsync")] == [
-        "fsync a", "fsync b", f"fsync {tmp_path.name}"
+        assert list(tmp_path.glob("[ab]")) == []  # an empty file would have its name
+    synced = [o for o in operations if o.startswith(("fsync", "replace"))]
+    home = f"fsync {tmp_path.name}"
+    assert synced == [
+        "fsync part", "fsync part", home, "replace part", "replace part", "fsync a", "fsync b", home
     ]  # fmt: skip
+
+
+def test_of_files_written_together_all_or_none_get_their_names(tmp_path):
+    with suppress(ZeroDivisionError), together():
+        write(tmp_path / "a", str(1 / 1))
+        write(tmp_path / "b", str(1 / 0))
+    assert list(tmp_path.iterdir()) == []
 
 
 def figure_pdf(file: io.IOBase) -> None:

@@ -42,7 +42,7 @@ def log_directory(chosen: Chosen) -> Iterator[Path]:
         metric = f"final/best/{chosen.of.metric}"
         final = [f"final/{name}" for name in chosen.of.metrics]
         columns = experiment(table, [metric, *final] if chosen.of.ranked else final)
-        with together():
+        with together(names_last=False):
             for rank, (run, options) in enumerate(zip(chosen.runs, table, strict=True)):
                 place = root / run.name
                 make_directory(place)

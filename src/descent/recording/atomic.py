@@ -17,6 +17,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO, Union
 
@@ -66,12 +67,14 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 raise write_error(path, file.failure) from None
             raise
         with _told(path):
-            batched = _note(path)
-            if not batched:
+            if _batch is None:
                 os.fsync(fd)
             file.shut()
+            if _batch is not None and _batch.names_last:
+                _batch.unnamed.append((part, path))
+                return
             part.replace(path)
-            if not batched:
+            if not _note(path):
                 _sync_directory(path.parent)
     except BaseException:
         file.shut()
@@ -336,35 +339,64 @@ def link(source: Path, target: Path) -> None:
 
 # ---- syncing
 
-_batch: list[Path] | None = None
+
+@dataclass
+class _Batch:
+    """Files written together.
+
+    Args:
+        names_last: they get their names when all of them are on the disk.
+        written: to be synced.
+        unnamed: temporary files, and the names they will have.
+    """
+
+    names_last: bool
+    written: list[Path] = field(default_factory=list)
+    unnamed: list[tuple[Path, Path]] = field(default_factory=list)
+
+
+_batch: _Batch | None = None
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def together(names_last: bool = True) -> Iterator[None]:
     """Sync what is written inside at the end of the block, all of it at once.
 
     A sync waits for the disk, some milliseconds a file: a run of a stack takes less to train. What
     must be on the disk before other files are goes into a block before theirs.
+
+    Args:
+        names_last: whole files get their names at the end of the block too, when their data are
+            on the disk; else a power cut may leave names of empty files.
     """
     global _batch
     if _batch is not None:
         yield
         return
-    _batch = []
+    _batch = batch = _Batch(names_last)
     try:
         yield
-        paths = list(dict.fromkeys(_batch))
+        _batch = None
+        if batch.unnamed:
+            _sync(list(dict.fromkeys([*batch.written, *(part for part, _ in batch.unnamed)])))
+            for part, path in batch.unnamed:
+                with _told(path):
+                    part.replace(path)
+            batch.written = [path for _, path in batch.unnamed]
+        if batch.written:
+            _sync(list(dict.fromkeys(batch.written)))
     finally:
         _batch = None
-    if paths:
-        _sync(paths)
+        for part, _ in batch.unnamed:  # if not all have gone well
+            with suppress(OSError):
+                part.unlink()
 
 
 def _note(path: Path) -> bool:
     """Whether a file is synced later, with others; it is noted then."""
     if _batch is None:
         return False
-    _batch.append(path)
+    _batch.written.append(path)
     return True
 
 

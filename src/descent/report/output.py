@@ -38,7 +38,7 @@ def report_directory(path: Path) -> Iterator[Path]:
         for leftover in path.parent.glob(f".{glob.escape(path.name)}{PART[2:]}"):
             _clear_away(leftover)  # of a report that was killed
         made = make_directory(part)
-        with together():
+        with together(names_last=False):  # the directory has no name yet
             yield part
         if path.exists():
             move(path, old)

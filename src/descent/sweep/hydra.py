@@ -101,5 +101,6 @@ def _true_table(sweep: Path) -> str:
     give_room(sweep)
     with suppress(WriteError):
         write_comparison(sweep, rows)
-    typed = [word for word in sys.argv[1:] if not word.startswith("sweep_dir=")]
+    there = ("sweep_dir=", "hydra.sweep.dir=")
+    typed = [word for word in sys.argv[1:] if not word.startswith(there)]
     return shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])

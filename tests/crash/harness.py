@@ -1,0 +1,337 @@
+"""Commands ended or failed at every operation on files, then gone on with: `make crash`.
+
+Each scenario is a command in a directory. It runs once undisturbed, and once for each of its
+operations on files and each way to be disturbed there; what is left is read with the readers that
+users have, then the command that goes on is typed, and the result is held against the undisturbed
+one, bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from crash.shim import replay
+from descent.comparison import read_jobs
+from descent.errors import UserError
+from descent.recording.path import read_path
+from descent.report.tables import read_table
+from descent.runs import Run
+from hostile.warm import Case, Outcome, Warm
+
+SHIM = str(Path(__file__).with_name("shim.py"))
+FAILURES = ("ENOSPC", "EIO", "EROFS")
+LOSSES = ("all", "data")
+RESULTS = ("status", "reason", "step", "epoch", "samples", "metrics", "best")
+TASK = "data=iris model=linear"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, how to go on with it, and what it must leave.
+
+    Args:
+        name: for the table.
+        before: commands that run undisturbed first.
+        command: the one that is disturbed.
+        goes_on: the command to type after it, if what it left is begun.
+        result: from the directory to what must be the same.
+        begun: what is there as soon as `goes_on` is the command to type; else it is `command`.
+    """
+
+    name: str
+    before: tuple[str, ...]
+    command: str
+    goes_on: str
+    result: Callable[[Path], Any]
+    begun: str
+
+
+def run_of(path: Path) -> dict[str, Any]:
+    """Return all of a run that does not depend on the clock or on who asks."""
+    run = Run(path)
+    result = run.result()
+    found: dict[str, Any] = {key: result[key] for key in RESULTS}
+    for name in ("steps", "epochs"):
+        found[name] = pl.read_csv(path / f"{name}.csv").drop("seconds").write_csv()
+    for name in ("last", "best"):
+        if run.checkpoint_path(name).is_file():
+            state = run.checkpoint(name)
+            state.get("descent", {}).pop("seconds", None)
+            state.pop("loops", None)
+            state.pop("callbacks", None)  # which hold positions in files of seconds
+            found[name] = _digest(state)
+    found["path"] = (
+        _digest(dataclasses.asdict(trajectory)) if (trajectory := read_path(path)) else None
+    )
+    (events,) = path.glob("events.*")
+    read = EventAccumulator(str(events), size_guidance={"scalars": 0}).Reload()
+    tags = [tag for tag in read.Tags()["scalars"] if not tag.endswith("/seconds")]
+    found["events"] = {tag: [(e.step, e.value) for e in read.Scalars(tag)] for tag in tags}
+    return found
+
+
+def _digest(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.cpu().numpy().tobytes()).hexdigest()
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(value.tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return {str(k): _digest(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_digest(v) for v in value]
+    return value
+
+
+def sweep_of(path: Path) -> dict[str, Any]:
+    """Return all of a multirun that does not depend on the clock."""
+    jobs = read_jobs(path)
+    table = pl.read_csv(path / "results.csv")
+    return {
+        "jobs": jobs,
+        "table": table.drop("seconds", "directory").write_csv(),
+        **{job["directory"]: run_of(path / job["directory"]) for job in jobs},
+    }
+
+
+def report_of(path: Path) -> dict[str, str]:
+    """Return the pictures and the page of a report."""
+    files = [p for p in path.iterdir() if p.suffix != ".pdf"]
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+SINGLE = f"train {TASK} stop.epochs=3 callbacks.checkpoint.every_seconds=0 picture=false"
+SCENARIOS = (
+    Scenario(
+        "single run", (), f"{SINGLE} hydra.run.dir=run", "train resume=run",
+        lambda at: run_of(at / "run"), "run/config.yaml",
+    ),
+    Scenario(
+        "resume", (f"{SINGLE} hydra.run.dir=run",), "train resume=run stop.epochs=5",
+        "train resume=run stop.epochs=5", lambda at: run_of(at / "run"), "run",
+    ),
+    Scenario(
+        "sweep", (), f"train -m {TASK} optimizer.lr=0.1,0.01 stop.epochs=2 report=false "
+        "hydra.sweep.dir=sweep",
+        f"train -m {TASK} optimizer.lr=0.1,0.01 stop.epochs=2 report=false sweep_dir=sweep",
+        lambda at: sweep_of(at / "sweep"), "sweep",
+    ),
+    Scenario(
+        "report", (f"{SINGLE} hydra.run.dir=run",), "report run=run output=report",
+        "report run=run output=report", lambda at: report_of(at / "report"), "run",
+    ),
+)  # fmt: skip
+
+
+class Tally(Counter[str]):
+    """What was tried and found of a scenario; the first of each fault is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def fault(self, kind: str, words: str) -> None:
+        """Count a fault."""
+        self[kind] += 1
+        self.told.append(f"{kind}: {words}")
+
+
+class Crash:
+    """One scenario, disturbed.
+
+    Args:
+        warm: the process whose forks run the commands.
+        scenario: which.
+    """
+
+    def __init__(self, warm: Warm, scenario: Scenario) -> None:
+        self.warm, self.scenario, self.tally = warm, scenario, Tally()
+        self._home = Path(tempfile.mkdtemp(prefix="crash-"))
+        self._start = self._home / "start"
+        self._start.mkdir()
+        for command in scenario.before:
+            assert self._type(command, self._start).code == 0
+        straight = self._copy("straight")
+        self.log = self._home / "log"
+        done = self._type(scenario.command, straight, f"log:{self.log}")
+        assert done.code == 0, done.stderr
+        self.wanted = scenario.result(straight)
+        self.operations = self._count()
+
+    def _count(self) -> int:
+        import pickle
+
+        count = 0
+        with self.log.open("rb") as file:
+            while True:
+                try:
+                    pickle.load(file)
+                except EOFError:
+                    return count
+                count += 1
+
+    def close(self) -> None:
+        """Remove what was made."""
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def cases(self) -> list[tuple[str, int]]:
+        """Return every way to disturb the command, with the operation at which it is."""
+        each = range(1, self.operations + 1)
+        return [(how, n) for n in each for how in ("die", *FAILURES, *LOSSES)]
+
+    def try_out(self, how: str, n: int) -> None:
+        """Disturb the command, read what it leaves, go on, compare."""
+        case = f"{self.scenario.name}, {how} at operation {n} of {self.operations}"
+        at = self._copy("case")
+        self.tally["tried"] += 1
+        if how in LOSSES:
+            replay(self.log, n, at, how)
+        else:
+            done = self._type(self.scenario.command, at, f"{how}:{n}")
+            self._check_end(case, how, done, at)
+        self._read_all(case, at)
+        begun = (at / self.scenario.begun).exists()
+        command = self.scenario.goes_on if begun else self.scenario.command
+        done = self._type(command, at)
+        if "Traceback" in done.stderr + done.stdout:
+            self.tally.fault("tracebacks", f"{case}, going on: {done.stderr[-700:]}")
+        finished = "is finished" in done.stderr
+        try:
+            found = self.scenario.result(at)
+        except Exception as error:
+            self.tally.fault("lost", f"{case}: {error!r}; {done.stderr[-300:]}")
+            return
+        if found != self.wanted:
+            longer = _rows(found) > _rows(self.wanted)
+            what = _difference(found, self.wanted)
+            self.tally.fault(
+                "repeated" if longer else "lost", f"{case}: {what}; {done.stderr[-300:]}"
+            )
+        elif done.code not in (0, 2 if finished else 0):
+            self.tally.fault("lost", f"{case}: exit code {done.code}: {done.stderr[-300:]}")
+        left = [p for p in at.rglob("*") if p.name.endswith(".part") or p.name == ".lock"]
+        if left:
+            self.tally.fault("left", f"{case}: {left[0].relative_to(at)}")
+
+    def _check_end(self, case: str, how: str, done: Outcome, at: Path) -> None:
+        text = done.stdout + done.stderr
+        if "Traceback" in text or "Error:" in text:
+            self.tally.fault("tracebacks", f"{case}: {text[-900:]}")
+        if done.hung or done.left:
+            self.tally.fault("hangs", case)
+        if how == "die":
+            return
+        if done.code not in (0, 2) or (
+            done.code == 2 and not re.search("^error: ", done.stderr, re.M)
+        ):
+            self.tally.fault(
+                "no sentence", f"{case}: exit code {done.code}, {done.stderr[-300:]!r}"
+            )
+        parts = list(at.rglob("*.part"))
+        if parts:
+            self.tally.fault("left", f"{case}: {parts[0].relative_to(at)}")
+        for result in at.rglob("result.json"):
+            if '"running"' in result.read_text() and done.code:
+                self.tally.fault("still running", f"{case}: {result.relative_to(at)}")
+
+    def _read_all(self, case: str, at: Path) -> None:
+        """Read every file that is there."""
+        for config in at.rglob("config.yaml"):
+            run = Run(config.parent)
+            readers: dict[str, Callable[[], Any]] = {
+                "config.yaml": run.config, "data.json": run.data, "result.json": run.result,
+                "path.npz": lambda run=run: read_path(run.path),  # type: ignore[misc]
+                "checkpoints/last.ckpt": lambda run=run: run.checkpoint("last"),  # type: ignore[misc]
+                "checkpoints/best.ckpt": lambda run=run: run.checkpoint("best"),  # type: ignore[misc]
+            }  # fmt: skip
+            if (run.path / "result.json").exists() and "running" not in (
+                (run.path / "result.json").read_text()
+            ):
+                readers |= {
+                    f"{n}.csv": lambda n=n, run=run: read_table(run.path / f"{n}.csv")  # type: ignore[misc]
+                    for n in ("steps", "epochs")
+                }
+            for name, read in readers.items():
+                if (run.path / name).exists():
+                    try:
+                        read()
+                    except (UserError, ValueError, OSError) as error:
+                        self.tally.fault("unreadable", f"{case}: {name}: {error}")
+
+    def _copy(self, name: str) -> Path:
+        at = self._home / name
+        shutil.rmtree(at, ignore_errors=True)
+        shutil.copytree(self._start, at)
+        return at
+
+    def _type(self, command: str, at: Path, crash: str | None = None) -> Outcome:
+        environment = {} if crash is None else {"WARM_SHIM": SHIM, "CRASH": crash}
+        return self.warm.run(Case(command, command, environment=environment, cpu=30), at)
+
+
+def _rows(found: Any) -> int:
+    return str(found).count("\n")
+
+
+def _difference(found: Any, wanted: Any, name: str = "") -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
+        return _difference(found.get(keys[0]), wanted.get(keys[0]), f"{name}/{keys[0]}")
+    return f"{name} is {str(found)[-160:]!r} instead of {str(wanted)[-160:]!r}"
+
+
+def chosen(cases: list[tuple[str, int]], most: int | None, seed: int = 0) -> list[tuple[str, int]]:
+    """Return a seeded sample of cases, or all."""
+    return cases if most is None or most >= len(cases) else random.Random(seed).sample(cases, most)
+
+
+def table(tallies: dict[str, Tally]) -> Iterator[str]:
+    """Yield the lines of the table."""
+    kinds = (
+        "tried", "lost", "repeated", "unreadable", "tracebacks", "no sentence", "still running",
+        "hangs", "left",
+    )  # fmt: skip
+    yield f"{'':<22}" + "".join(f"{kind:>15}" for kind in kinds)
+    for name, tally in tallies.items():
+        yield f"{name:<22}" + "".join(f"{tally[kind]:>15,}" for kind in kinds)
+
+
+def main(most: int | None) -> int:
+    """Try out everything, print the table; return how much was wrong."""
+    tallies: dict[str, Tally] = {}
+    warm = Warm()
+    began = time.monotonic()
+    for scenario in SCENARIOS:
+        crash = Crash(warm, scenario)
+        name = f"{scenario.name} ({crash.operations})"
+        tallies[name] = crash.tally
+        for how, n in chosen(crash.cases(), most):
+            crash.try_out(how, n)
+        crash.close()
+        for line in crash.tally.told[:20]:
+            print(line, flush=True)
+        print(f"{name}: {crash.tally['tried']} in {time.monotonic() - began:,.0f} s", flush=True)
+    warm.close()
+    for line in table(tallies):
+        print(line)
+    return sum(len(tally.told) for tally in tallies.values())
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else None) else 0)
