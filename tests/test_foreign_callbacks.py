@@ -476,3 +476,20 @@ def test_a_lambda_and_a_monitor_that_take_functions_are_called(make_job, tmp_pat
     plain = train_plainly(job, [of_lightning.LambdaCallback(on_after_backward=scale_gradient)])
     train(job)
     hold_against_plain(job.run, plain)
+
+
+def test_callbacks_of_descent_take_windows_and_one_written_into_its_folder_does_not(make_job):
+    from descent.assembly import assemble
+    from descent.foreign import OWN, answers, watching_batches
+
+    job = make_job("experiment=line_sequential", "diagnostics=all")
+    callbacks = assemble(job)[2].callbacks
+    assert watching_batches({type(c).__name__: c for c in callbacks}) == []
+    for name in OWN:
+        importlib.import_module(name)
+
+    class Mine(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx): ...
+
+    Mine.on_train_batch_end.__module__ = "descent.callbacks.mine"
+    assert answers(Mine(), "on_train_batch_end")

@@ -23,7 +23,7 @@ from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared
 from descent.device import choose_threads, describe_device
 from descent.errors import ForeignError, UserError, first_line
-from descent.foreign import fit_in, is_foreign, refuse_unfit, watching_batches
+from descent.foreign import fit_in, may_change_weights, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.learner import Learner
 from descent.losses import Penalty
@@ -63,7 +63,7 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     refuse_unfit(named, model, logs=any((config["logger"] or {}).values()))
     callbacks, watching = list(named.values()), watching_batches(named)
     fit_in(callbacks)
-    if any(is_foreign(callback) for callback in callbacks):
+    if any(may_change_weights(callback) for callback in callbacks):
         callbacks.append(FinalWeights())
     for callback in callbacks:
         if isinstance(callback, Progress):

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from descent.blueprint import switches
-from descent.foreign import VALIDATION_HOOKS, answers, is_foreign
+from descent.foreign import VALIDATION_HOOKS, answers, may_change_weights
 
 State = dict[str, Tensor]
 
@@ -38,7 +38,7 @@ class Averaging:
         self._optimizers: list[Any] = [o for o in trainer.optimizers if switches(o)]
         self._averages = [c for c in callbacks if isinstance(c, WeightAveraging)]
         self._keeps_validated = any(answers(c, *VALIDATION_HOOKS) for c in callbacks)
-        self._keeps_measured = any(is_foreign(c) for c in callbacks)
+        self._keeps_measured = any(may_change_weights(c) for c in callbacks)
         # step, and the weights that were in the model: at validation, and at any measurement
         self._validated: tuple[int, State] = (-1, {})
         self._measured: tuple[int, State] = (-1, {})

@@ -17,7 +17,8 @@ from descent.metrics import AUTO, settled_mode
 from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
 
-OWN_MODELS = "descent.models."
+# Of which everything is known; a user's own in the same folder is one of others.
+OWN_MODELS = tuple(f"descent.models.{name}" for name in ("linear.Linear", "mlp.MLP", "point.Point"))
 
 
 def build_model(config: Mapping[str, Any], description: Description) -> nn.Module:
@@ -40,8 +41,8 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
 
 
 def has_own_model(config: Mapping[str, Any]) -> bool:
-    """Return whether the model is one of Descent's, of which everything is known."""
-    return str(config["model"]["_target_"]).startswith(OWN_MODELS)
+    """Return whether the model is one of those that Descent comes with."""
+    return config["model"]["_target_"] in OWN_MODELS
 
 
 def build_models(configs: Sequence[Mapping[str, Any]], description: Description) -> list[nn.Module]:

@@ -21,6 +21,16 @@ from torch import nn
 
 from descent.errors import UserError
 
+# Whose callbacks take windows; one that is written into this package is as foreign as any other,
+# and sees single batches, until its module is named here.
+OWN = {
+    f"descent.callbacks.{name}"
+    for name in (
+        *("checkpoint", "divergence", "final_weights", "full_loss", "listing", "measurement"),
+        *("noise_scale", "optimum", "path", "progress", "recorder", "sharpness", "step_noise"),
+        "weights",
+    )
+}
 # Hooks around the backward pass and the update; whoever answers one expects Lightning to call it.
 STEP_HOOKS = (
     "on_before_zero_grad",
@@ -33,6 +43,12 @@ VALIDATION_HOOKS = (
     "on_validation_start",
     "on_validation_epoch_start",
     "on_validation_batch_start",
+)
+AFTERWARDS = (
+    "on_validation_epoch_end",
+    "on_validation_end",
+    "on_train_epoch_end",
+    "on_train_end",
 )
 
 # Whole classes whose work there is no place for: what each would need, and what does it instead.
@@ -68,16 +84,15 @@ def answers(callback: object, *hooks: str) -> bool:
         function = getattr(method, "__func__", method)  # a hook may be set on the instance
         if getattr(Callback, hook, None) is function:
             continue
-        if not str(getattr(function, "__module__", "")).startswith("descent."):
+        if getattr(function, "__module__", "") not in OWN:
             return True
     return False
 
 
-def is_foreign(callback: Callback) -> bool:
-    """Return whether a callback may change weights or ask for more than metrics of epochs."""
-    return not type(callback).__module__.startswith("descent.") and (
-        type(callback) is not EarlyStopping
-    )
+def may_change_weights(callback: Callback) -> bool:
+    """Return whether a callback that is not Descent's acts after an epoch, or after training."""
+    watching = (lightning_callbacks.Checkpoint, lightning_callbacks.ProgressBar, EarlyStopping)
+    return not isinstance(callback, watching) and answers(callback, *AFTERWARDS)
 
 
 def watching_batches(callbacks: Mapping[str, Callback]) -> list[str]:

@@ -120,6 +120,14 @@ def test_options_of_a_foreign_model_are_no_numbers_that_runs_of_a_stack_may_diff
     assert len({shape(config) for config in jobs}) == len(jobs)
 
 
+def test_a_model_that_is_written_into_our_folder_is_proven_like_any_other() -> None:
+    from descent.blueprint import has_own_model
+
+    targets = {"models.mlp.MLP": True, "models.mine.Mine": False, "models.mlp.MLPx": False}
+    for target, own in targets.items():
+        assert has_own_model({"model": {"_target_": f"descent.{target}"}}) == own
+
+
 def test_a_stack_that_fails_says_so_and_why(make_job, tmp_path, monkeypatch):
     import descent.sweep.tasks as tasks
     from descent.sweep.launching import _fallen_back

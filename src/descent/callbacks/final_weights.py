@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path
 from descent.callbacks.recorder import Recorder
-from descent.foreign import is_foreign
+from descent.foreign import may_change_weights
 from descent.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class FinalWeights(Callback):
         with pl_module.clock.paused():
             pl_module.measure_again()
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        names = ", ".join(type(c).__name__ for c in callbacks if is_foreign(c))
+        names = ", ".join(type(c).__name__ for c in callbacks if may_change_weights(c))
         pl_module.weights_from = names
         log.info("weights   changed by %s after the last epoch: measured again and kept", names)
         for callback in callbacks:

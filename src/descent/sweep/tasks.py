@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -77,7 +78,8 @@ def run_task(task: Task) -> list[Outcome]:
     done: dict[int, Outcome] = {}
     failure: BaseException | None = None
     try:
-        with _board(task) as tick:
+        with _board(task) as tick, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that an operation has no rule for runs
             for outcome in _stacked(task.jobs, tick):
                 done[outcome.number] = replace(outcome, after=task.after)
     except WriteError:
