@@ -77,7 +77,10 @@ def title_of(records: Sequence[Record]) -> str:
 
 
 def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[str]]]:
-    """Return the columns and the rows of the table; columns that no run fills are left out."""
+    """Return the columns and the rows of the table; columns that no run fills are left out.
+
+    What counts comes first: it must be seen without scrolling.
+    """
     metrics = {
         name
         for record in records
@@ -89,16 +92,16 @@ def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[str]]]:
         {
             "run": record.label,
             "status": str(record.status),
-            "reason": str(record.result.get("reason", "")),
             "steps": record.result.get("step"),
-            "epochs": record.result.get("epoch"),
-            "samples": record.result.get("samples"),
-            "seconds": record.result.get("seconds"),
             **{
                 METRICS.get(name, name.replace("_", " ")): _metrics(record).get(name)
                 for name in order
             },
             "best epoch": (record.result.get("best") or {}).get("epoch"),
+            "epochs": record.result.get("epoch"),
+            "samples": record.result.get("samples"),
+            "seconds": record.result.get("seconds"),
+            "reason": str(record.result.get("reason", "")),
         }
         for record in records
     ]
