@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -195,7 +195,7 @@ def settle_paths(config: Mapping[str, Any]) -> None:
     """
     for where, node in (("data", config["data"]), ("data.source", config["data"]["source"] or {})):
         if node.get("path"):
-            node["path"] = str(Path(node["path"]).resolve())
+            node["path"] = os.path.abspath(node["path"])  # noqa: PTH100 - a link stays one
             _check_references(node["path"], f"{where}.path")
 
 

@@ -137,7 +137,8 @@ class Scalars:
     def records(self, values: Shaped[np.ndarray, " n"]) -> bytes:
         """Return the records with their values, which are kept as float32, as TensorBoard does."""
         records, length = self._records.copy(), self._records.shape[1] - 16
-        data = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite to TensorBoard
+            data = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
         crc = self._crc ^ _crc32c(data, length, self._value_at, start=0)
         records[:, -8:-4] = data
         records[:, -4:] = _masked(crc).astype("<u4").reshape(-1, 1).view(np.uint8)
