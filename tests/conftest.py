@@ -14,7 +14,13 @@ from jaxtyping import install_import_hook
 
 # Shapes and types that jaxtyping annotations promise are checked wherever tests run our code.
 install_import_hook(
-    ["descent.data", "descent.models", "descent.losses", "descent.stepping", "descent.recording"],
+    [
+        "descent.data",
+        "descent.models",
+        "descent.losses",
+        "descent.engine.stepping",
+        "descent.recording",
+    ],
     "beartype.beartype",
 )
 

@@ -30,8 +30,6 @@ FLOORS = [
         "runs",
         "losses",
         "scores",
-        "stepping",
-        "position",
         "blueprint",
         "naming",
         "curvature",
@@ -39,14 +37,14 @@ FLOORS = [
     ["comparison"],
     ["outcome", "summary"],
     ["study"],
-    ["learner", "cli", "job", "report", "stack"],
+    ["engine", "cli", "job", "report"],
     ["callbacks", "device"],
     ["assembly"],
     ["training", "evaluation", "sweep_reporting", "dashboard"],
     ["reporting"],
     ["sweep"],
 ]
-SAME_FLOOR = {("averaging", "blueprint"), ("scores", "losses")}
+SAME_FLOOR = {("averaging", "blueprint")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
@@ -56,7 +54,7 @@ WALLS = {
         "hydra_plugins",
     ],
     "lightning": [
-        "descent.data.module", "descent.learner", "descent.stepping", "descent.callbacks",
+        "descent.data.module", "descent.engine", "descent.callbacks",
         "descent.foreign", "descent.averaging",
         "descent.recording.logger", "descent.device", "descent.assembly", "descent.training",
     ],

@@ -22,11 +22,9 @@ from descent.cli import check_direction
 from descent.dashboard.choosing import choose
 from descent.dashboard.rows import Rows
 from descent.endings import Status
+from descent.engine.rates import Rates, Track
 from descent.errors import UserError
 from descent.metrics import METRICS, check_metrics, default_metric, metric_named, settled_mode
-from descent.stack.bests import Bests
-from descent.stack.stopping import Stopper
-from descent.stack.tracks import Track
 from descent.study.settings import measures
 from descent.study.settings import settings as study_settings
 from descent.study.trials import Study, Trial
@@ -52,38 +50,69 @@ def planted(lower: bool) -> list[float]:
     return BETTER_LATER if lower else BETTER_LATER[::-1]
 
 
+class Watched:
+    """As much of a learner of R runs as a callback looks at after an epoch."""
+
+    def __init__(self, runs: int, name: str, values: list[float]) -> None:
+        self.runs, self.live, self.absent = runs, np.arange(runs), {}
+        self.kernel = SimpleNamespace(
+            tensors=lambda: {"w": torch.zeros(runs, 1)}, judged=nullcontext
+        )
+        self.ended: list[int] = []
+        self._name, self._values = name, values
+
+    def epochs(self, callback: Any) -> None:
+        """Let the callback look at an epoch after the other, the same for all runs."""
+        for epoch, value in enumerate(self._values, 1):
+            self.epoch = self.step = epoch
+            self.measured = {self._name: np.full(self.runs, value)}
+            callback.epoch(self, self.live)
+
+    def end(self, run: int, ending: Any) -> None:
+        self.ended.append(int(run))
+
+
+def keeps(runs: int, name: str, values: list[float]) -> int:
+    """Return the epoch that the checkpoints of all runs keep."""
+    callback = Checkpoint(["unused"] * runs, monitor=name)
+    Watched(runs, name, values).epochs(callback)
+    (epoch,) = {callback.best(run)["epoch"] for run in range(runs)}  # type: ignore[index]
+    return int(epoch)
+
+
 def one_keeps(name: str, values: list[float]) -> int:
-    """Return the epoch that a single run's checkpoint keeps."""
-    callback = Checkpoint("unused", monitor=name)
-    for epoch, value in enumerate(values):
-        learner = SimpleNamespace(
-            measured={name: value}, global_step=epoch, current_epoch=epoch, state_dict=dict,
-            averaging=SimpleNamespace(judged=nullcontext),
-        )  # fmt: skip
-        callback._keep_if_best(learner)  # type: ignore[arg-type]
-    assert callback.best is not None
-    return int(callback.best["epoch"])
+    return keeps(1, name, values)
 
 
 def stack_keeps(name: str, values: list[float]) -> int:
-    model = SimpleNamespace(tensors=lambda: {"w": torch.zeros(1, 1)}, names=["w"])
-    bests = Bests({"monitor": name}, 1, model)  # type: ignore[arg-type]
-    for epoch, value in enumerate(values, 1):
-        bests.offer({0: 0}, {0: {name: value}}, epoch, epoch)
-    kept = bests.of(0)
-    assert kept is not None
-    return kept.epoch
+    return keeps(3, name, values)
+
+
+def stopped(runs: int, target: str, name: str, values: list[float]) -> bool:
+    node = {"_target_": target, "monitor": name, "patience": 2, "mode": "auto"}
+    stopper: Any = _callback("early_stopping", node, {})
+    learner = Watched(runs, name, values)
+    stopper.begin(learner)
+    learner.epochs(stopper)
+    assert sorted(set(learner.ended)) in ([], list(range(runs)))
+    return bool(learner.ended)
+
+
+OURS = "descent.callbacks.early_stopping.EarlyStopping"
 
 
 def one_stops(name: str, values: list[float]) -> bool:
-    node = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": name, "patience": 2}
-    stopper: Any = _callback("early_stopping", {**node, "mode": "auto"}, {})
-    return any(stopper._evaluate_stopping_criteria(torch.tensor(v))[0] for v in values)
+    return stopped(1, OURS, name, values)
 
 
 def stack_stops(name: str, values: list[float]) -> bool:
-    stopper = Stopper({"monitor": name, "mode": "auto", "patience": 2})
-    return any(stopper.stops(value, epoch) for epoch, value in enumerate(values))
+    return stopped(3, OURS, name, values)
+
+
+def lightnings_stops(name: str, values: list[float]) -> bool:
+    node = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": name, "patience": 2}
+    stopper: Any = _callback("early_stopping", {**node, "mode": "auto"}, {})
+    return any(stopper._evaluate_stopping_criteria(torch.tensor(v))[0] for v in values)
 
 
 def scheduled(name: str) -> dict[str, Any]:
@@ -109,10 +138,13 @@ def one_cuts_lr(name: str, values: list[float]) -> bool:
 
 
 def stack_cuts_lr(name: str, values: list[float]) -> bool:
-    track = Track(scheduled(name), DATA)
+    schedule, tracks = build_schedule(scheduled(name), DATA), []
+    for _ in range(3):
+        tracks.append(Track(torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0), schedule))
+    rates = Rates(tracks, range(3))
     for value in values:
-        track.step(value)
-    return track.lr < 1
+        rates.end_epoch({name: np.full(3, value)})
+    return bool((rates.values < 1).all())
 
 
 def rows_of(name: str, values: list[float]) -> list[dict[str, Any]]:
@@ -167,7 +199,9 @@ def test_a_checkpoint_keeps_the_best_epoch(
 
 
 @pytest.mark.parametrize(("name", "lower"), NAMES)
-@pytest.mark.parametrize("stops", [one_stops, stack_stops, one_cuts_lr, stack_cuts_lr])
+@pytest.mark.parametrize(
+    "stops", [one_stops, stack_stops, lightnings_stops, one_cuts_lr, stack_cuts_lr]
+)
 def test_who_waits_for_improvement_waits_for_the_right_one(
     name: str, lower: bool, stops: Callable[[str, list[float]], bool]
 ) -> None:

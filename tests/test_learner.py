@@ -196,13 +196,13 @@ def test_penalties_act_on_weight_matrices_only(make_job):
     plain, _, _ = assemble(make_job(*DIABETES))
     learner, _, _ = assemble(make_job(*DIABETES, "penalty.l1=0.3", "penalty.l2=0.7"))
     x, y = torch.randn(5, 10).double(), torch.randn(5, 1).double()  # as the model
-    extra = learner.objective(x, y) - plain.objective(x, y)
+    extra = learner.kernel.objective(x, y) - plain.kernel.objective(x, y)
     matrices = [w for w in plain.model.parameters() if w.ndim == 2]
     assert len(matrices) == 2
     value = sum(0.3 * w.abs().sum() + 0.35 * w.square().sum() for w in matrices)
     torch.testing.assert_close(extra, value)  # d/dw: 0.3 sign(w) + 0.7 w
-    learner.objective(x, y).backward()
-    plain.objective(x, y).backward()
+    learner.kernel.objective(x, y).backward()
+    plain.kernel.objective(x, y).backward()
     pairs = zip(learner.model.parameters(), plain.model.parameters(), strict=True)
     for penalized, free in pairs:
         share = 0.3 * free.sign() + 0.7 * free if free.ndim == 2 else torch.zeros_like(free)

@@ -9,7 +9,6 @@ from torch import nn
 
 from descent.data.arrays import Task
 from descent.losses import loss_for, penalized, penalty
-from descent.scores import predictions
 
 RANDOM = np.random.default_rng(0)
 
@@ -59,11 +58,3 @@ def test_penalties_leave_biases_norms_and_frozen_weights_alone():
     frozen = nn.Linear(3, 3).requires_grad_(False)
     model = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3), frozen, nn.Conv1d(1, 1, 3))
     assert [id(p) for p in penalized(model)] == [id(model[0].weight), id(model[3].weight)]
-
-
-def test_predictions_are_classes_or_the_outputs_themselves():
-    outputs = torch.tensor([[0.1, 2.0, -1.0], [3.0, 2.0, 1.0]])
-    assert predictions(Task.MULTICLASS, outputs).tolist() == [1, 0]
-    assert predictions(Task.REGRESSION, outputs) is outputs
-    logits = torch.tensor([[0.2], [-0.2], [0.0]])
-    assert predictions(Task.BINARY, logits).tolist() == [1, 0, 0]

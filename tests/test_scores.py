@@ -13,7 +13,9 @@ from torch import Tensor
 from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.data.scale import Scaler
-from descent.scores import Scores, SplitScores
+from descent.engine.evaluating import Evaluator
+from descent.losses import loss_for
+from descent.scores import Scores
 
 RUNS = 4
 KINDS = [
@@ -67,12 +69,12 @@ def by_scikit_learn(data: Description, outputs: Tensor, y: Tensor) -> dict[str, 
 
 def single(data: Description, outputs: Tensor, y: Tensor) -> dict[str, float]:
     """Return the metrics of one run, gathered in pieces of 4 rows."""
-    scores = SplitScores(data, data.rows)
+    evaluator = Evaluator(data, data.rows)
     for piece, wanted in zip(outputs.split(4), y.split(4), strict=True):
-        scores.add("val", piece, wanted, piece.mean())
-    found = scores.take("val")
-    assert list(found) == scores.names("val")
-    assert found.pop("val/loss") == pytest.approx(float(outputs.mean()))
+        evaluator.add(piece.unsqueeze(0), wanted)
+    found = {name: float(values[0]) for name, values in evaluator.take("val").items()}
+    assert list(found) == evaluator.names("val")
+    assert found.pop("val/loss") == pytest.approx(float(loss_for(data.task)(outputs, y)))
     return {name.removeprefix("val/"): value for name, value in found.items()}
 
 

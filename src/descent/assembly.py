@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -14,23 +14,34 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import ProgressBar
 from torch import nn
 
-from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.callbacks.final_weights import FinalWeights
+from descent.blueprint import (
+    build_model,
+    build_models,
+    build_optimizer,
+    build_schedule,
+    try_out,
+)
 from descent.callbacks.full_loss import FullLoss
 from descent.callbacks.progress import Progress
 from descent.config import build
 from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared
 from descent.device import choose_threads, describe_device
+from descent.engine.eligible import LIGHTNINGS_STOPPER, STOPPER, STOPPER_OPTIONS, in_turn
+from descent.engine.kernel import Kernel
+from descent.engine.learner import Learner, Limits
+from descent.engine.loop_kernel import LoopKernel
+from descent.engine.module_kernel import ModuleKernel
+from descent.engine.observer import Observer
+from descent.engine.stacked_kernel import StackedKernel
+from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, first_line
-from descent.foreign import fit_in, may_change_weights, refuse_unfit, watching_batches
+from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
-from descent.learner import Learner
 from descent.losses import Penalty
 from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.runs import Run
-from descent.stepping import Clip
 
 log = logging.getLogger(__name__)
 
@@ -56,32 +67,50 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     Raises:
         UserError: something in the config cannot be built.
     """
-    config, prepared = job.config, job.prepared
+    return assemble_all([job])
+
+
+def assemble_all(
+    jobs: Sequence[Job], more: Sequence[Observer] = ()
+) -> tuple[Learner, DataModule, L.Trainer]:
+    """Build what trains some runs together.
+
+    Args:
+        jobs: of one shape; those of one seed are neighbours.
+        more: further callbacks.
+
+    Raises:
+        UserError: something in the config cannot be built.
+    """
+    first, config, prepared = jobs[0], jobs[0].config, jobs[0].prepared
+    configs = [job.config for job in jobs]
     description = Description.from_dict(prepared.describe())
-    model = build_model(config, description)
-    named = _callbacks(config, job.run)
-    refuse_unfit(named, model, logs=any((config["logger"] or {}).values()))
-    callbacks, watching = list(named.values()), watching_batches(named)
+    models = _models(configs, description)
+    named = _callbacks(jobs)
+    refuse_unfit(named, models[0], logs=any((config["logger"] or {}).values()))
+    callbacks, watching = [*named.values(), *more], watching_batches(named)
     fit_in(callbacks)
-    if any(may_change_weights(callback) for callback in callbacks):
-        callbacks.append(FinalWeights())
     for callback in callbacks:
         if isinstance(callback, Progress):
-            callback.milestones = not job.one_of_many
+            callback.milestones = not first.one_of_many
             callback.hidden = any(isinstance(c, ProgressBar) for c in callbacks)
     cuts = [c.every_n_steps for c in callbacks if isinstance(c, FullLoss) and c.every_n_steps]
     options = {key: config["data"][key] for key in ("order", "drop_last", "window", "augment")}
+    seeds = [one["seed"] for one in configs]
     data = DataModule(
-        prepared, **options, seed=config["seed"], cut=cuts[0] if cuts else None,
-        single=bool(watching),
-    )  # fmt: skip
-    learner = build_learner(config, description, model)
-    parameters = sum(p.numel() for p in model.parameters())
+        prepared, **options, seeds=seeds, cut=cuts[0] if cuts else None, single=bool(watching)
+    )
+    parameters = sum(p.numel() for p in models[0].parameters())
     threads, why = choose_threads(config["trainer"]["threads"], parameters, data.batch_size)
-    torch.set_num_threads(threads)
-    trainer = _trainer(config, callbacks, job.run, validates=data.rows["val"] > 0)
-    if trainer.is_global_zero and not job.one_of_many:
-        _describe(job, learner, data, trainer, threads, why)
+    if len(jobs) == 1:
+        torch.set_num_threads(threads)
+    loggers = [_loggers(job) for job in jobs]
+    trainer = _trainer(config, callbacks, first.run, loggers[0] if len(jobs) == 1 else [])
+    device = trainer.strategy.root_device
+    learner = build_learner(configs, description, models, device, trainer.limit_val_batches > 0)
+    learner.run_loggers = loggers
+    if trainer.is_global_zero and not first.one_of_many:
+        _describe(first, learner, data, trainer, threads, why)
     if trainer.is_global_zero and watching:
         overruled = config["data"]["window"] not in ("auto", 1)
         without = f", so that data.window={config['data']['window']} has no effect"
@@ -92,13 +121,23 @@ def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
     return learner, data, trainer
 
 
+def _models(configs: Sequence[Mapping[str, Any]], description: Description) -> Sequence[nn.Module]:
+    """Build the model of each run; those that take their steps in turn have one of their own."""
+    first = build_model(configs[0], description)
+    if len(configs) == 1:
+        return [first]
+    if in_turn(configs[0], first) is None:
+        return build_models(configs, description)
+    return [build_model(config, description) for config in configs]
+
+
 def _describe(
     job: Job, learner: Learner, data: DataModule, trainer: L.Trainer, threads: int, why: str
 ) -> None:
-    config, description = job.config, learner.data
-    parameters = sum(p.numel() for p in learner.model.parameters())
-    if isinstance(learner.model, Point):
-        log.info("landscape %s", learner.model.landscape.sentence)
+    config, description, model = job.config, learner.data, learner.kernel.model(0)
+    parameters = sum(p.numel() for p in model.parameters())
+    if isinstance(model, Point):
+        log.info("landscape %s", model.landscape.sentence)
     else:
         rows = ", ".join(f"{n:,} {name}" for name, n in data.rows.items() if n)
         log.info(
@@ -110,7 +149,7 @@ def _describe(
         )
         for note in description.notes:
             log.info("          %s", note)
-    log.info("model     %s, %s", type(learner.model).__name__, _count(parameters, "parameter"))
+    log.info("model     %s, %s", type(model).__name__, _count(parameters, "parameter"))
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
@@ -131,43 +170,76 @@ def _count(number: int, noun: str) -> str:
 
 
 def build_learner(
-    config: Mapping[str, Any],
+    configs: Sequence[Mapping[str, Any]],
     description: Description,
-    model: nn.Module,
+    models: Sequence[nn.Module],
+    device: torch.device,
+    validates: bool = True,
     rows: Mapping[str, int] | None = None,
 ) -> Learner:
-    """Build the learner; optimizer and schedule are tried out on copies of its parameters.
+    """Build the learner; an optimizer that is torch's own is tried out on copies of its parameters.
 
     Args:
-        config: the run's.
-        description: of the run's data.
-        model: built for it.
-        rows: rows by split to be evaluated, where they are not the run's own.
+        configs: of each run.
+        description: of the runs' data.
+        models: built for them.
+        device: where several runs train; a single one is moved there by its trainer.
+        validates: whether runs validate while they train.
+        rows: rows by split to be evaluated, where they are not the runs' own.
     """
-    optimizer = build_optimizer(config)
-    schedule = build_schedule(config, description)
-    try_out(optimizer, schedule, model)
+    first = configs[0]
+    every = first["trainer"].get("check_val_every_n_epoch", 1) or 1
     return Learner(
-        model,
+        _kernel(configs, description, models, device),
         description,
         rows or description.rows,
-        optimizer,
-        schedule,
-        penalty=Penalty(**config["penalty"]),
-        clip=Clip(**config["clip"]),
-        max_steps=config["stop"]["steps"],
-        seed=config["seed"],
+        [config["seed"] for config in configs],
+        [Penalty(**config["penalty"]) for config in configs],
+        Limits(first["stop"]["epochs"], first["stop"]["steps"]),
+        every if validates else 0,
     )
 
 
-def _callbacks(config: Mapping[str, Any], run: Run) -> dict[str, L.Callback]:
-    """Return the callbacks by their names in the config."""
-    nodes = {name: node for name, node in (config["callbacks"] or {}).items() if node}
-    offer = {"run_dir": run.path, "dirpath": str(run.path / "checkpoints")}
-    made = {name: _callback(name, node, offer) for name, node in nodes.items()}
-    if config["stop"]["loss"] is not None and not any(
-        isinstance(c, FullLoss) for c in made.values()
-    ):
+def _kernel(
+    configs: Sequence[Mapping[str, Any]],
+    description: Description,
+    models: Sequence[nn.Module],
+    device: torch.device,
+) -> Kernel:
+    """Choose what takes the steps: one run's own optimizer, a stack, or a loop over runs."""
+    if len(configs) > 1 and not in_turn(configs[0], models[0]):
+        return StackedKernel(configs, models, description, device)
+    kernels = []
+    for config, model in zip(configs, models, strict=True):
+        optimizer, schedule = build_optimizer(config), build_schedule(config, description)
+        try_out(optimizer, schedule, model)
+        kernels.append(
+            ModuleKernel(
+                model, description.task, optimizer, schedule, Penalty(**config["penalty"]),
+                Clip(**config["clip"]), config["seed"],
+            )
+        )  # fmt: skip
+    return kernels[0] if len(kernels) == 1 else LoopKernel(kernels, device)
+
+
+def _callbacks(jobs: Sequence[Job]) -> dict[str, L.Callback]:
+    """Return the callbacks of all runs together, by their names in the config."""
+    path = jobs[0].run.path
+    offer = {
+        "run_dir": path, "run_dirs": [job.run.path for job in jobs],
+        "dirpath": str(path / "checkpoints"),
+    }  # fmt: skip
+    made = {}
+    for name, node in (jobs[0].config["callbacks"] or {}).items():
+        if not node:
+            continue
+        callback = _callback(name, _ours(node), offer)
+        if isinstance(callback, Observer):
+            callback.accept([job.config["callbacks"][name] for job in jobs])
+        if len(jobs) == 1 or not isinstance(callback, Progress):
+            made[name] = callback
+    stops = any(job.config["stop"]["loss"] is not None for job in jobs)
+    if stops and not any(isinstance(c, FullLoss) for c in made.values()):
         raise UserError(
             "stop.loss needs callbacks.full_loss, which was taken out; put it back, "
             "or use stop.epochs and stop.steps."
@@ -189,17 +261,25 @@ def _callback(name: str, node: Mapping[str, Any], offer: Mapping[str, Any]) -> L
     return made
 
 
+def _ours(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return early stopping as ours, where Lightning's is asked for no more than ours can do."""
+    if node.get("_target_") == LIGHTNINGS_STOPPER and set(node) <= set(STOPPER_OPTIONS):
+        return {**node, "_target_": STOPPER}
+    return node
+
+
+def _loggers(job: Job) -> list[Any]:
+    offer = {"run_dir": job.run.path, "save_dir": str(job.run.path)}
+    nodes = {name: node for name, node in (job.config["logger"] or {}).items() if node}
+    return [build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()]
+
+
 def _trainer(
-    config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, validates: bool
+    config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, loggers: list[Any]
 ) -> L.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
     for key in [key for key in options if key in ELSEWHERE]:
         raise UserError(f"trainer.{key} has no effect on windows; use {ELSEWHERE[key]} instead.")
-    offer = {"run_dir": run.path, "save_dir": str(run.path)}
-    nodes = {name: node for name, node in (config["logger"] or {}).items() if node}
-    loggers = [build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()]
-    if not validates:
-        options["limit_val_batches"] = 0
     _quiet_lightning()
     epochs = config["stop"]["epochs"]
     given: dict[str, Any] = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     from torch import Tensor
 
-    from descent.learner import Learner
+    from descent.engine.learner import Learner
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     metrics: dict[str, float] = {}
     if known:
         trainer.test(learner, datamodule=data, verbose=False)
-        metrics = dict(learner.measured)
+        metrics = {name: float(values[0]) for name, values in learner.measured.items()}
         _print_metrics(evaluation, metrics)
     if evaluation.predict is not None:
         if not known:  # otherwise the test has made the tensors
@@ -229,6 +229,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _restored(evaluation: Evaluation) -> Learner:
+    import torch
+
     from descent.assembly import build_learner
     from descent.blueprint import build_model
 
@@ -236,7 +238,8 @@ def _restored(evaluation: Evaluation) -> Learner:
     description = evaluation.description
     model = build_model(evaluation.config, description)
     rows = {name: len(rows) for name, rows in evaluation.prepared.rows.items()}
-    learner = build_learner(evaluation.config, description, model, rows)
+    device = torch.device("cpu")  # its trainer moves it
+    learner = build_learner([evaluation.config], description, [model], device, rows=rows)
     try:
         learner.load_state_dict(state["state_dict"])
     except (KeyError, RuntimeError, TypeError) as error:

@@ -26,7 +26,7 @@ from descent.errors import UserError
 OWN = {
     f"descent.callbacks.{name}"
     for name in (
-        *("checkpoint", "divergence", "final_weights", "full_loss", "listing", "measurement"),
+        *("checkpoint", "divergence", "early_stopping", "full_loss", "listing", "measurement"),
         *("noise_scale", "optimum", "path", "progress", "recorder", "sharpness", "step_noise"),
         "weights",
     )

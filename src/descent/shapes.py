@@ -10,6 +10,6 @@ Letters that end tensor names, and the words for them in annotations:
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int, Shaped, UInt
+from jaxtyping import Bool, Float, Int, Shaped, UInt
 
-__all__ = ["Float", "Int", "Shaped", "UInt"]
+__all__ = ["Bool", "Float", "Int", "Shaped", "UInt"]

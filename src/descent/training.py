@@ -1,28 +1,31 @@
-"""A job's way from its first line to its last: fit, test, result; see `assembly` for its parts."""
+"""A job's way from its first line to its last: fit, test, result; see `assembly` for its parts.
+
+Jobs of one shape go together: a single run is a fit of one.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
 
-from descent.assembly import assemble
+from descent.assembly import assemble, assemble_all
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
 from descent.cli import EXIT_FAILED
 from descent.data.module import DataModule
-from descent.endings import Ending, Reason, RunEnded, Status
+from descent.endings import Ending, Reason, Status
+from descent.engine.kernel import Figures as WindowFigures
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer
 from descent.errors import UserError, WriteError, first_line, out_of_memory
 from descent.job import Job
-from descent.learner import Learner
 from descent.outcome import (
     MOST_WEIGHTS,
     Figures,
@@ -34,13 +37,15 @@ from descent.outcome import (
     optimized,
 )
 from descent.recording import claims
-from descent.recording.atomic import clear, together
+from descent.recording.atomic import clear, make_directory, together
 from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
-from descent.runs import FILES, LAST, RESULT
+from descent.runs import FILES, LAST, RESULT, config_text, data_text
 from descent.signals import answering, received, unwind
 
 log = logging.getLogger(__name__)
+
+Result = dict[str, Any]
 
 
 def train(job: Job) -> float | None:
@@ -56,40 +61,40 @@ def train(job: Job) -> float | None:
     """
     learner, data, trainer = assemble(job)
     start = _start(job)
+    results: list[Result] = []
     with job.run.lock() if trainer.is_global_zero else nullcontext():
         if not job.resumed and trainer.is_global_zero:
             _check_new(job)
-        begun = before(job.config, job.overrides, str(trainer.strategy.root_device))
-
-        def ended(ending: Ending) -> dict[str, Any]:
-            return after(begun, ending, _figures(learner, trainer))
+        finisher = Finisher([job], learner, trainer, lambda _, result: results.append(result))
 
         def last_words(name: str) -> str:
             with suppress(UserError):
-                job.run.write_result(ended(_stopped(name, learner)))
+                finisher.write_result(0, learner.stopped_by(name))
             return f"stopped by {name}.\n{_go_on(job)}"
 
         with answering(unwind, last_words):
             try:
-                _begin(job, trainer, begun)
-                ending = _fit(trainer, learner, data, start)
-                if ending.status is Status.OK:
-                    _test(trainer, learner, data, job.config)
-                result = ended(ending)
-                _write_end(job, trainer, result)
+                finisher.begin()
+                with answering(lambda number: _ask(learner, number)):  # between two steps
+                    _fit(learner, data, trainer, start, finisher)
             except BaseException as error:
-                told = _broken(job, error, learner, ended)
+                told = _broken(job, error, learner, finisher)
                 if told is error:
                     raise
                 raise told from None
             stopped = _exit()
+        (result,) = results
         if trainer.is_global_zero:
             with answering(unwind, "stopped by {}; the run had ended before.".format):
-                _finish(job, trainer, result)
-    if ending.status is Status.INTERRUPTED:
+                _show(job, trainer, result)
+    if result["status"] == Status.INTERRUPTED:
         log.info("%s", _go_on(job))
         raise stopped
     return optimized(result, job.config["optimized_metric"])
+
+
+def _ask(learner: Learner, number: int) -> None:
+    learner.stop_signal = signal.Signals(number).name
 
 
 def _exit() -> SystemExit:
@@ -102,17 +107,11 @@ def _go_on(job: Job) -> str:
     return f"Continue with: python src/train.py resume={job.run.path}"
 
 
-def _stopped(name: str, learner: Learner) -> Ending:
-    return Ending(Reason.SIGNAL, {"signal": name, "step": learner.global_step})
-
-
-def _broken(
-    job: Job, error: BaseException, learner: Learner, ended: Callable[[Ending], dict[str, Any]]
-) -> BaseException:
+def _broken(job: Job, error: BaseException, learner: Learner, finisher: Finisher) -> BaseException:
     """Say in the result what ended a run; return what its command ends with."""
     signalled, told = received(), error
     if signalled is not None:  # Lightning makes a SystemExit of it
-        ending, told = _stopped(signalled.name, learner), _exit()
+        ending, told = learner.stopped_by(signalled.name), _exit()
     elif isinstance(error, WriteError):
         ending = Ending(Reason.DISK, {"error": str(error).rstrip(".")})
     elif out_of_memory(error):
@@ -129,7 +128,8 @@ def _broken(
     claims.give_room(job.run.path)  # which the result takes on a full disk
     with suppress(WriteError):
         if job.run.path.is_dir():
-            job.run.write_result(ended(ending))
+            finisher.write_result(0, ending)  # first: what comes now may fail for the same cause
+            learner.abort(ending)
     if signalled is not None:
         log.info("%s", _go_on(job))
     elif isinstance(error, WriteError):
@@ -139,13 +139,56 @@ def _broken(
     return told
 
 
-def _start(job: Job) -> Path | None:
-    """Return the checkpoint to continue from, known to be readable; None to start afresh."""
-    path = job.run.checkpoint_path(LAST)
-    if not job.resumed or not path.is_file():
+def train_together(
+    jobs: Sequence[Job],
+    tick: Callable[[int], None],
+    done: Callable[[int, Result], None],
+    start: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
+    """Train runs of one shape in one fit, and write their directories.
+
+    Args:
+        jobs: of each run; those of one seed are neighbours.
+        tick: called after each window with the steps taken, over all runs.
+        done: called with the number and the result of each run that has ended.
+        start: the checkpoint of each to go on from.
+
+    Raises:
+        UserError: a config asks for something that cannot be built.
+    """
+    learner, data, trainer = assemble_all(jobs, [Ticker(tick)])
+    finisher = Finisher(jobs, learner, trainer, done)
+    finisher.begin()
+    _fit(learner, data, trainer, start, finisher)
+    _show_profile(trainer)
+
+
+def _show_profile(trainer: L.Trainer) -> None:
+    profile = trainer.profiler.summary()  # type: ignore[attr-defined]
+    if profile:
+        log.info("%s", profile)
+
+
+class Ticker(Observer):
+    """Tells somebody how many steps were taken, over all runs.
+
+    Args:
+        tick: called with them after each window.
+    """
+
+    def __init__(self, tick: Callable[[int], None]) -> None:
+        self._tick = tick
+
+    def window(self, learner: Learner, figures: WindowFigures) -> None:
+        """Tell it."""
+        self._tick(figures.losses.size)
+
+
+def _start(job: Job) -> list[Mapping[str, Any]] | None:
+    """Return the checkpoint to continue from; None to start afresh."""
+    if not job.resumed or not job.run.checkpoint_path(LAST).is_file():
         return None
-    job.run.checkpoint(LAST)
-    return path
+    return [job.run.checkpoint(LAST)]
 
 
 def _check_new(job: Job) -> None:
@@ -157,102 +200,137 @@ def _check_new(job: Job) -> None:
         )
 
 
-def _begin(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
-    """Write what is known before training."""
-    if trainer.is_global_zero:
-        job.run.write_config(job.config)  # first: without it there is nothing to continue
-        with together():
-            job.run.write_data(job.prepared.describe())
-            job.run.write_result(result)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(hyperparameters(job.config))
-
-
-def _fit(trainer: L.Trainer, learner: Learner, data: DataModule, start: Path | None) -> Ending:
-    def ask(number: int) -> None:
-        learner.stop_signal = signal.Signals(number).name
-
-    with answering(ask):  # between two steps
-        try:
-            trainer.fit(learner, datamodule=data, ckpt_path=start, weights_only=True)
-        except RunEnded as ended:
-            return ended.ending
-        except (MisconfigurationException, ModuleNotFoundError) as error:
-            if learner.begun:
-                raise
-            raise UserError(f"Lightning refuses to begin: {first_line(error)}") from error
-    return learner.ending or _natural_ending(trainer, learner)
-
-
-def _natural_ending(trainer: L.Trainer, learner: Learner) -> Ending:
-    for callback in _callbacks(trainer):
-        if isinstance(callback, EarlyStopping) and callback.stopped_epoch:
-            figures = {"monitor": callback.monitor, "patience": callback.patience}
-            return Ending(Reason.EARLY_STOPPING, figures)
-    if learner.global_step >= learner.max_steps:
-        return Ending(Reason.STEPS, {"steps": learner.global_step})
-    if trainer.current_epoch == trainer.max_epochs:
-        return Ending(Reason.EPOCHS, {"epochs": trainer.max_epochs})
-    return Ending(Reason.STOPPED, {"step": learner.global_step})
-
-
-def _figures(learner: Learner, trainer: L.Trainer) -> Figures:
-    """Return what the callbacks know of a run that has ended."""
-    recorder = next((c for c in _callbacks(trainer) if isinstance(c, Recorder)), None)
-    path = next((c for c in _callbacks(trainer) if isinstance(c, PathCallback)), None)
-    last = recorder.last_row if recorder else {}
-    tested = {k: v for k, v in learner.measured.items() if k.startswith("test/")}
-    return Figures(
-        step=learner.global_step,
-        epoch=learner.epochs_done,
-        samples=recorder.samples if recorder else None,
-        seconds=learner.clock.seconds,
-        metrics={k: v for k, v in last.items() if "/" in k} | tested,
-        weights=few_weights(path.last(MOST_WEIGHTS) if path else {}, learner.model, learner.data),
-        best=_best(trainer),
-        weights_from=learner.weights_from,
-    )
-
-
-def _callbacks(trainer: L.Trainer) -> list[L.Callback]:
-    """Return a trainer's callbacks; Lightning sets the attribute where type checkers miss it."""
-    return trainer.callbacks  # type: ignore[attr-defined]
-
-
-def _best(trainer: L.Trainer) -> dict[str, Any] | None:
-    """Return the best weights and figures, if the run kept any."""
-    return next((c.best for c in _callbacks(trainer) if isinstance(c, Checkpoint)), None)
-
-
-def _test(
-    trainer: L.Trainer, learner: Learner, data: DataModule, config: Mapping[str, Any]
+def _fit(
+    learner: Learner,
+    data: DataModule,
+    trainer: L.Trainer,
+    start: Sequence[Mapping[str, Any]] | None,
+    finisher: Finisher,
 ) -> None:
-    """Test the best weights, where there are rows for it."""
-    learner.measured.clear()
-    best = _best(trainer)
-    if best is not None:
-        learner.load_state_dict(best["state_dict"])
-    if config["test"] and data.rows["test"]:
-        trainer.test(learner, datamodule=data, verbose=False)
+    """Fit, and finish each run when it ends."""
+    learner.restored, learner.released = start, finisher.finish
+    try:
+        trainer.fit(learner, datamodule=data)
+    except (MisconfigurationException, ModuleNotFoundError) as error:
+        if learner.begun:
+            raise
+        raise UserError(f"Lightning refuses to begin: {first_line(error)}") from error
 
 
-def _write_end(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
-    """End the event file, and write the result: it says that all the rest is there."""
-    if not trainer.is_global_zero:
-        return
-    for logger in trainer.loggers:
-        if isinstance(logger, EventFileLogger):
-            good = result["status"] == Status.OK
-            logger.events.add_finals(result["metrics"], result["step"], good)
-            logger.close()
-    job.run.write_result(result)
+class Finisher:
+    """Writes what is known of runs before training and after.
+
+    Args:
+        jobs: of each run.
+        learner: that trains them.
+        trainer: its own.
+        done: called with the number and the result of each run that has ended.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        learner: Learner,
+        trainer: L.Trainer,
+        done: Callable[[int, Result], None],
+    ) -> None:
+        self._jobs, self._learner, self._done = jobs, learner, done
+        self._writes = trainer.is_global_zero
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self._recorder = next((c for c in callbacks if isinstance(c, Recorder)), None)
+        self._path = next((c for c in callbacks if isinstance(c, PathCallback)), None)
+        self._checkpoint = next((c for c in callbacks if isinstance(c, Checkpoint)), None)
+        device = str(trainer.strategy.root_device)
+        self._begun = [before(job.config, job.overrides, device) for job in jobs]
+
+    def begin(self) -> None:
+        """Write what is known before training."""
+        described = data_text(self._jobs[0].prepared.describe())
+        pairs = list(zip(self._jobs, self._begun, strict=True)) if self._writes else []
+        with together():  # first: without them there is nothing to continue
+            for job, _ in pairs:
+                make_directory(job.run.path)
+                job.run.write_texts(config_text(job.config), described)
+        with together():
+            for job, begun in pairs:
+                job.run.write_result(begun)
+        for job, loggers in zip(self._jobs, self._learner.run_loggers, strict=True):
+            for logger in loggers:
+                logger.log_hyperparams(hyperparameters(job.config))
+
+    def finish(self, runs: Sequence[int]) -> None:
+        """Test runs that have ended, and write their results."""
+        tested = self._tested([r for r in runs if self._ended(r).status is Status.OK])
+        results = {
+            run: after(self._begun[run], self._ended(run), self._figures(run, tested.get(run)))
+            for run in runs
+        }
+        if self._writes:
+            with together():
+                for run, result in results.items():
+                    self._write_finals(run, result)
+            with together():  # a result says that all the rest is on the disk
+                for run, result in results.items():
+                    self._jobs[run].run.write_result(result)
+        for run, result in results.items():
+            self._done(run, result)
+
+    def write_result(self, run: int, ending: Ending) -> None:
+        """Write a result at once, of a run that cannot be finished."""
+        self._jobs[run].run.write_result(after(self._begun[run], ending, self._figures(run, None)))
+
+    def _ended(self, run: int) -> Any:
+        return self._learner.endings[run]
+
+    def _tested(self, runs: Sequence[int]) -> dict[int, dict[str, float]]:
+        """Return the test metrics of some runs: by the weights of their best epochs, if any."""
+        learner, keeper = self._learner, self._checkpoint
+        if not runs or not self._jobs[0].config["test"]:
+            return {}
+        kept = [r for r in runs if keeper is not None and keeper.has_best(r)]
+        found: dict[int, dict[str, float]] = {}
+        if keeper is not None and kept:
+            metrics = learner.metrics("test", keeper.best_weights(kept))
+            found |= {run: _of(metrics, i) for i, run in enumerate(kept)}
+        if len(kept) < len(runs):
+            metrics = learner.metrics("test")
+            found |= {r: _of(metrics, learner.column(r)) for r in runs if r not in found}
+        return found
+
+    def _figures(self, run: int, tested: Mapping[str, float] | None) -> Figures:
+        learner, recorder, path = self._learner, self._recorder, self._path
+        last = recorder.last_row(run) if recorder else {}
+        weights = path.last(run, MOST_WEIGHTS) if path else {}
+        model = learner.kernel.model(0) if weights else None
+        return Figures(
+            step=learner.step,
+            epoch=learner.epochs_done,
+            samples=recorder.samples(run) if recorder else None,
+            seconds=learner.seconds,
+            metrics={k: v for k, v in last.items() if "/" in k} | dict(tested or {}),
+            weights=few_weights(weights, model, learner.data) if model is not None else {},
+            best=self._checkpoint.best(run) if self._checkpoint else None,
+            weights_from=learner.weights_from,
+        )
+
+    def _write_finals(self, run: int, result: Result) -> None:
+        """Write the final points, and end the event file."""
+        good = result["status"] == Status.OK
+        for logger in self._learner.run_loggers[run]:
+            if isinstance(logger, EventFileLogger):
+                logger.events.add_finals(result["metrics"], result["step"], good)
+                logger.close()
+            elif self._learner.runs > 1:  # a single run's trainer does it
+                logger.finalize("success" if good else "failed")
 
 
-def _finish(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
+def _of(metrics: Mapping[str, Any], column: int) -> dict[str, float]:
+    return {name: float(values[column]) for name, values in metrics.items()}
+
+
+def _show(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     """Draw the picture, tell the user."""
-    profile = trainer.profiler.summary()  # type: ignore[attr-defined]
-    if profile:
-        log.info("%s", profile)
+    _show_profile(trainer)
     files = {"run": job.run.path}
     wanted = job.config["picture"]
     if (not job.one_of_many if wanted == "auto" else wanted) and result["step"]:

@@ -163,7 +163,7 @@ def test_sequential_batches_are_views_of_the_tensors_and_shuffled_ones_are_not(o
     made = ready(prepared("iris"), order=order)
     x, _ = made.tensors["train"]
     for window in made.train_dataloader():
-        for xb, _ in window.batches():
+        for xb in window.tensors()[0]:
             same = xb.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
             assert same == (order == "sequential")
 
@@ -179,9 +179,9 @@ def test_scaling_in_pieces_gives_the_same_tensor(monkeypatch: pytest.MonkeyPatch
 
 def test_options_reach_the_windows() -> None:
     made = ready(
-        prepared("iris"), order="with_replacement", drop_last=True, window=3, seed=5, cut=2
+        prepared("iris"), order="with_replacement", drop_last=True, window=3, seeds=[5], cut=2
     )
-    windows = made.train_dataloader()
+    windows = made.train_dataloader().first
     assert (windows.order, windows.steps, windows.seed, windows.cut) == (
         "with_replacement",
         3,

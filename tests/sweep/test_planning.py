@@ -98,21 +98,21 @@ def test_widths_tell_groups_apart(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_stacked_is_alone_for_a_reason(tmp_path: Path) -> None:
-    strange = (*WINE, "optimizer._target_=torch.optim.NAdam")
+    alone = (*WINE, "+callbacks.mine._target_=mine.Own")
     made = jobs(
         WINE,
-        (*WINE, "diagnostics=sharpness"),
-        (*WINE, "trainer.detect_anomaly=true"),
+        alone,
+        (*WINE, "trainer.precision=16-mixed"),
         (*WINE, "seed=1"),
-        strange,
-        (*WINE, "diagnostics=sharpness", "data.batch_size=8"),
+        (*WINE, "diagnostics=sharpness"),
+        (*alone, "data.batch_size=8"),
     )
     groups, _ = plan(made, tmp_path)
     assert [([job.number for job in group.jobs], group.alone) for group in groups] == [
         ([0, 3], None),
-        ([1, 5], "callbacks.sharpness works on one run"),
-        ([2], "trainer.detect_anomaly=True is Lightning's business"),
-        ([4], "torch.optim.NAdam has no rule for stacks"),
+        ([1, 5], "callbacks.mine works on one run"),
+        ([2], "trainer.precision=16-mixed is for one run"),
+        ([4], None),
     ]
 
 

@@ -1,26 +1,29 @@
 """`last.ckpt` to continue from, `best.ckpt` for the lowest validation loss.
 
 The best weights are kept in memory and written together with `last.ckpt`, because writing two
-files after every epoch would cost a small model more than the epoch.
+files after every epoch would cost a small model more than the epoch. A stack that is still
+training is saved as a whole, in one file: its runs go on together, bit for bit.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
+from torch import Tensor
 
-from descent.endings import Ending, Reason, RunEnded
-from descent.learner import Learner
+from descent.endings import Status
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer, Phase
+from descent.engine.state import state_of
 from descent.metrics import AUTO, MIN, settled_mode
-from descent.recording.atomic import clear_parts, make_directory, replacing
+from descent.recording.atomic import clear_parts, make_directory, replacing, together
+from descent.shapes import Int
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
@@ -30,7 +33,7 @@ def save(state: Mapping[str, Any], path: Path) -> None:
 
 
 class _WholeFiles(TorchCheckpointIO):
-    """Lightning's own way to read a checkpoint, and ours to write one."""
+    """Lightning's own way to read a checkpoint, and ours to write one: for callbacks of others."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -39,123 +42,198 @@ class _WholeFiles(TorchCheckpointIO):
         save(checkpoint, Path(path))
 
 
-class Checkpoint(LightningCheckpoint):
+class Checkpoint(Observer):
     """Saves now and then, at the end, and when a signal asks the run to stop.
 
-    Lightning calls this kind of callback after all others.
-
     Args:
-        run_dir: the run directory; files go to its `checkpoints/`.
+        run_dirs: the run directories; files go to their `checkpoints/`.
         every_seconds: save when this long has passed since the last time; 0 for every epoch.
         monitor: metric that decides which weights are best.
         mode: `min`, `max`, or `auto` for the metric's own direction.
     """
 
+    phase = Phase.KEEP
+
     def __init__(
         self,
-        run_dir: str | Path,
+        run_dirs: Sequence[str | Path],
         every_seconds: float = 30.0,
         monitor: str = "val/loss",
         mode: str = AUTO,
     ) -> None:
-        self.dir = Path(run_dir) / "checkpoints"
+        self.dirs = [Path(path) / "checkpoints" for path in run_dirs]
         self.every_seconds, self.monitor = every_seconds, monitor
+        self.stack_file: Path | None = None  # where a stack that is still training is saved
         self._sign = 1 if settled_mode(monitor, mode) == MIN else -1
-        self.best: dict[str, Any] | None = None  # weights, step, epoch and metrics
-        self._written = {"best": -1, "last": -1}  # steps that the files on disk are from
+        runs = len(self.dirs)
+        self._value = np.full(runs, np.nan)  # of the best epoch; NaN for none yet, [R]
+        self._step, self._epoch = np.zeros((2, runs), dtype=np.int64)  # of the best epoch
+        self._metrics: dict[str, np.ndarray] = {}  # [R], of the best epoch
+        self._absent: dict[str, np.ndarray] = {}
+        self._weights: dict[str, Tensor] = {}  # [R, ...], of the best epoch
+        self._restored: dict[int, Mapping[str, Any]] = {}
+        self._written = {"best": np.full(runs, -1), "last": np.full(runs, -1)}  # steps of files
         self._saved_at = time.monotonic()
 
-    def on_fit_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Make the directory."""
-        if trainer.is_global_zero:
-            make_directory(self.dir)
-            clear_parts(self.dir)
-        trainer.strategy.checkpoint_io = _WholeFiles()
+    def begin(self, learner: Learner) -> None:
+        """Make the directories; take back the best epochs of runs that go on."""
+        if learner.trainer.is_global_zero:
+            with together():
+                for path in self.dirs:
+                    make_directory(path)
+                    clear_parts(path)
+        learner.trainer.strategy.checkpoint_io = _WholeFiles()
+        for run, best in self._restored.items():
+            self._take_up(learner, run, best)
+        self._restored = {}
         self._saved_at = time.monotonic()
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
+    def _take_up(self, learner: Learner, run: int, best: Mapping[str, Any]) -> None:
+        self._value[run] = best["value"]
+        self._step[run], self._epoch[run] = best["step"], best["epoch"]
+        for name, value in best["metrics"].items():
+            self._metrics.setdefault(name, np.full(len(self.dirs), np.nan))[run] = value
+        self._room(learner)
+        for name, t in best["state_dict"].items():
+            kept = self._weights[name.removeprefix("model.")]
+            kept[run] = t.to(kept)
+
+    def _room(self, learner: Learner) -> None:
+        """Make room for the best weights of all runs."""
+        if not self._weights:
+            self._weights = {
+                name: t.new_empty((len(self.dirs), *t.shape[1:]))
+                for name, t in learner.kernel.tensors().items()
+            }
+
+    def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
+        """Keep the runs that are better than ever."""
+        if self.monitor not in learner.measured:
+            return
+        runs, values = learner.live[columns], learner.measured[self.monitor][columns]
+        best = self._value[runs]
+        better = ~np.isnan(values) & (np.isnan(best) | (self._sign * values < self._sign * best))
+        if better.any():
+            self._keep_best(learner, runs[better], columns[better])
+
+    def _keep_best(
+        self, learner: Learner, runs: Int[np.ndarray, " a"], columns: Int[np.ndarray, " a"]
     ) -> None:
-        """Save within an epoch: when a signal came, when it is time, or when the run stops here.
+        """Keep figures and weights of this moment."""
+        self._value[runs] = learner.measured[self.monitor][columns]
+        self._step[runs], self._epoch[runs] = learner.step, learner.epoch
+        for name, measured in learner.measured.items():
+            kept = self._metrics.setdefault(name, np.full(len(self.dirs), np.nan))
+            kept[runs] = measured[columns]
+        for name, mask in learner.absent.items():
+            lacking = self._absent.setdefault(name, np.zeros(len(self.dirs), dtype=bool))
+            lacking[runs] = mask[columns]
+        self._room(learner)
+        whole = len(runs) == len(self.dirs)  # the columns are in order
+        with learner.kernel.judged():
+            for name, t in learner.kernel.tensors().items():
+                to = self._weights[name]
+                if whole:
+                    to.copy_(t)
+                else:
+                    at = torch.from_numpy(columns).to(t.device)
+                    to[torch.from_numpy(runs).to(t.device)] = t[at]
 
-        A run that stops halfway through an epoch is saved now, before the records get the row of
-        that half epoch: continued, it will have the rows of a run that never stopped.
-        """
-        if pl_module.at_epoch_end:
-            return  # its validation and its row come first, then on_train_epoch_end
-        stops = trainer.should_stop or pl_module.stop_signal is not None
-        if stops or (self.every_seconds > 0 and self._due()):
-            self._save_last(trainer, pl_module)
-        self._obey_signal(pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Keep the best weights; save when it is time."""
-        self._keep_if_best(pl_module)
-        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        # a callback that puts its average into the model at the end leaves nothing to go on from
-        now = ends and pl_module.averaging.ends_with_average
-        if pl_module.steps_in_epoch == 0 and (
-            now or self._due() or pl_module.stop_signal is not None
-        ):
-            self._save_last(trainer, pl_module)
-        self._obey_signal(pl_module)
-
-    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Save the end of the run, unless it is saved already."""
-        if self._written["last"] != pl_module.global_step:
-            self._save_last(trainer, pl_module)
-        self._save_best(trainer)
-
-    def _obey_signal(self, learner: Learner) -> None:
-        if learner.stop_signal is not None:
-            figures = {"signal": learner.stop_signal, "step": learner.global_step}
-            raise RunEnded(Ending(Reason.SIGNAL, figures))
-
-    def _due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self.every_seconds
-
-    def _keep_if_best(self, learner: Learner) -> None:
-        value = learner.measured.get(self.monitor)
-        if value is None or math.isnan(value):
-            return
-        if self.best is None or self._sign * value < self._sign * self.best["value"]:
-            self.best = self._kept(learner, value, learner.current_epoch + 1)
-
-    def _kept(self, learner: Learner, value: float, epoch: int) -> dict[str, Any]:
-        with learner.averaging.judged():
-            state = {k: v.detach().clone() for k, v in learner.state_dict().items()}
-        return {
-            "value": value,
-            "step": learner.global_step,
-            "epoch": epoch,
-            "metrics": dict(learner.measured),
-            "state_dict": state,
-        }
-
-    def keep_last_as_best(self, learner: Learner) -> None:
+    def changed(self, learner: Learner) -> None:
         """Keep weights that were changed when training had ended: they are what was asked for."""
-        value = learner.measured.get(self.monitor)
-        if self.best is not None and value is not None:
-            self.best = self._kept(learner, value, learner.epochs_done)
-        self._written = {"best": -1, "last": -1}
+        runs = learner.live[[self.has_best(int(run)) for run in learner.live]]
+        if len(runs) and self.monitor in learner.measured:
+            self._keep_best(learner, runs, learner.columns(runs.tolist()))
+        self._written = {name: np.full(len(self.dirs), -1) for name in self._written}
 
-    def _save_last(self, trainer: Trainer, learner: Learner) -> None:
-        with learner.clock.paused():
-            self._save_best(trainer)
-            trainer.save_checkpoint(self.dir / "last.ckpt", weights_only=False)
-        self._written["last"], self._saved_at = learner.global_step, time.monotonic()
+    def has_best(self, run: int) -> bool:
+        """Whether a run has had a best epoch."""
+        return not np.isnan(self._value[run])
 
-    def _save_best(self, trainer: Trainer) -> None:
-        if self.best is None or self._written["best"] == self.best["step"]:
+    def best(self, run: int) -> dict[str, Any] | None:
+        """Return a run's best epoch with its weights, as `best.ckpt` has them."""
+        if not self.has_best(run):
+            return None
+        there = {
+            name: float(values[run]) for name, values in self._metrics.items()
+            if not (name in self._absent and self._absent[name][run])
+        }  # fmt: skip
+        return {
+            "value": float(self._value[run]),
+            "step": int(self._step[run]),
+            "epoch": int(self._epoch[run]),
+            "metrics": there,
+            "state_dict": {f"model.{n}": t[run].detach().cpu().clone() for n, t in
+                           self._weights.items()},
+        }  # fmt: skip
+
+    def best_weights(self, runs: Sequence[int]) -> dict[str, Tensor]:
+        """Return the weights of the best epochs of runs that have one, [r, ...]."""
+        rows = torch.tensor(list(runs))
+        return {name: t[rows.to(t.device)] for name, t in self._weights.items()}
+
+    # ---- when to save
+
+    def rest(self, learner: Learner) -> None:
+        """Save when it is time."""
+        due = time.monotonic() - self._saved_at >= self.every_seconds
+        if due and (self.every_seconds > 0 or learner.steps_in_epoch == 0):
+            self._save(learner, learner.live.tolist())
+
+    def halfway(self, learner: Learner, runs: Sequence[int]) -> None:
+        """Save a run that ends within an epoch now, before the records get the row of that half.
+
+        Continued, it will have the rows of a run that never stopped.
+        """
+        self._save_runs(learner, [run for run in runs if _goes_on(learner, run)])
+
+    def ended(self, learner: Learner, runs: Sequence[int]) -> None:
+        """Save the ends of runs that may go on."""
+        if learner.aborted:
             return
-        if trainer.is_global_zero:
-            save(self.best, self.dir / "best.ckpt")
-        self._written["best"] = self.best["step"]
+        kept = [run for run in runs if _goes_on(learner, run)]
+        self._save_runs(learner, [r for r in kept if self._written["last"][r] != learner.step])
+        for run in kept:
+            self._save_best(learner, run)
 
-    def state_dict(self) -> dict[str, Any]:
+    def _save(self, learner: Learner, runs: Sequence[int]) -> None:
+        """Save runs that are still training."""
+        if self.stack_file is None:
+            self._save_runs(learner, runs)
+        elif learner.trainer.is_global_zero:
+            with learner.clock.paused(), together():
+                states = [state_of(learner, run) for run in runs]
+                make_directory(self.stack_file.parent)
+                directories = [str(self.dirs[run].parent) for run in runs]
+                save({"directories": directories, "runs": states}, self.stack_file)
+        self._saved_at = time.monotonic()
+
+    def _save_runs(self, learner: Learner, runs: Sequence[int]) -> None:
+        with learner.clock.paused(), together():
+            for run in runs:
+                self._save_best(learner, run)
+                state = state_of(learner, run)
+                if learner.trainer.is_global_zero:
+                    save(state, self.dirs[run] / "last.ckpt")
+                self._written["last"][run] = learner.step
+        self._saved_at = time.monotonic()
+
+    def _save_best(self, learner: Learner, run: int) -> None:
+        best = None if self._written["best"][run] == self._step[run] else self.best(run)
+        if best is not None and learner.trainer.is_global_zero:
+            save(best, self.dirs[run] / "best.ckpt")
+            self._written["best"][run] = best["step"]
+
+    def state_of(self, learner: Learner, run: int) -> dict[str, Any]:
         """Return the best weights so far: a resumed run must not lose them."""
-        return {"best": self.best}
+        return {"best": self.best(run)}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_of(self, run: int, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self.best = state_dict["best"]
+        if state["best"] is not None:
+            self._restored[run] = state["best"]
+
+
+def _goes_on(learner: Learner, run: int) -> bool:
+    """Whether a run may be continued from its end."""
+    return learner.endings[run].status in (Status.OK, Status.INTERRUPTED)

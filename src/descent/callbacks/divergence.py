@@ -2,69 +2,81 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+import numpy as np
 
-from descent.callbacks.full_loss import NAME as FULL_LOSS
-from descent.endings import Ending, Reason, RunEnded
-from descent.learner import Learner
+from descent.endings import Ending, Reason
+from descent.engine.kernel import Figures
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer, Phase
+from descent.recording.axes import FULL_LOSS
+from descent.shapes import Int
 
 
-class Divergence(Callback):
-    """Ends the run at a non-finite step loss, or when the full loss stays far above its start.
-
-    Comes after the recorder, so that the fatal step is on record.
+class Divergence(Observer):
+    """Ends a run at a non-finite step loss, or when the full loss stays far above its start.
 
     Args:
         factor: full loss above `factor` times its start counts as a strike.
         checks: strikes in a row that end the run.
     """
 
+    phase = Phase.END
+
     def __init__(self, factor: float = 1000.0, checks: int = 3) -> None:
         self.factor, self.checks = factor, checks
-        self._start: float | None = None
-        self._strikes = 0
+        self._starts = np.empty(0)  # [R]; NaN where it was not measured
+        self._strikes = np.empty(0, dtype=np.int64)  # [R]
+        self._restored: dict[int, Mapping[str, Any]] = {}
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """End the run if the window's last reported loss is not finite."""
-        if not len(outputs["losses"]):
+    def begin(self, learner: Learner) -> None:
+        """Note the full losses before training."""
+        self._starts = np.full(learner.runs, np.nan)
+        self._strikes = np.zeros(learner.runs, dtype=np.int64)
+        if FULL_LOSS in learner.measured:
+            self._starts[learner.live] = learner.measured[FULL_LOSS]
+        for run, state in self._restored.items():
+            if state["start"] is not None:
+                self._starts[run] = state["start"]
+            self._strikes[run] = state["strikes"]
+
+    def window(self, learner: Learner, figures: Figures) -> None:
+        """End the runs in whose window a loss was not finite."""
+        lost = ~np.isfinite(figures.losses)
+        if not lost.any():
             return
-        value = float(outputs["losses"][-1])
-        if not math.isfinite(value):
-            step = outputs["first"] + len(outputs["losses"])
-            figures = {
-                "value": value, "step": step, "epoch": trainer.current_epoch + 1,
-                "lr": outputs["lrs"][-1],
+        for column in np.flatnonzero(lost.any(axis=0)):
+            at = int(np.argmax(lost[:, column]))
+            found = {
+                "value": float(figures.losses[at, column]), "step": figures.first + at + 1,
+                "epoch": figures.epoch, "lr": float(figures.lrs[at, column]),
             }  # fmt: skip
-            raise RunEnded(Ending(Reason.NON_FINITE, figures))
+            learner.end(learner.live[column], Ending(Reason.NON_FINITE, found))
 
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Note the full loss before training."""
-        self._start = pl_module.measured.get(FULL_LOSS, self._start)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+    def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Count strikes."""
-        value = pl_module.measured.get(FULL_LOSS)
-        if value is None or self._start is None:
+        if FULL_LOSS not in learner.measured:
             return
-        lost = not math.isfinite(value) or value > self.factor * abs(self._start)
-        self._strikes = self._strikes + 1 if lost else 0
-        if self._strikes >= self.checks:
+        values, runs = learner.measured[FULL_LOSS][columns], learner.live[columns]
+        starts = self._starts[runs]
+        grown = ~np.isfinite(values) | (values > self.factor * np.abs(starts))
+        known = ~np.isnan(starts)
+        self._strikes[runs[known]] = np.where(grown, self._strikes[runs] + 1, 0)[known]
+        for i in np.flatnonzero(self._strikes[runs] >= self.checks):
             figures = {
-                "value": value, "start": self._start, "factor": self.factor,
-                "checks": self.checks, "step": pl_module.global_step,
-                "epoch": trainer.current_epoch + 1, "lr": pl_module.lr,
+                "value": float(values[i]), "start": float(starts[i]), "factor": self.factor,
+                "checks": self.checks, "step": learner.step, "epoch": learner.epoch,
+                "lr": float(learner.rates.values[columns[i]]),
             }  # fmt: skip
-            raise RunEnded(Ending(Reason.LOSS_GREW, figures))
+            learner.end(runs[i], Ending(Reason.LOSS_GREW, figures))
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_of(self, learner: Learner, run: int) -> dict[str, Any]:
         """Return the start and the strikes."""
-        return {"start": self._start, "strikes": self._strikes}
+        start = float(self._starts[run])
+        return {"start": None if np.isnan(start) else start, "strikes": int(self._strikes[run])}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_of(self, run: int, state: Mapping[str, Any]) -> None:
         """Take them back."""
-        self._start, self._strikes = state_dict["start"], state_dict["strikes"]
+        self._restored[run] = state

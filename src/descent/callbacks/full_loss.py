@@ -5,17 +5,20 @@ Costs one forward pass over the training rows each time, off the clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+import numpy as np
 
 from descent.endings import Ending, Reason
-from descent.learner import Learner
+from descent.engine.kernel import Figures
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer, Phase
+from descent.recording.axes import FULL_LOSS
+from descent.shapes import Float, Int
 
-NAME = "train/full_loss"
 
-
-class FullLoss(Callback):
+class FullLoss(Observer):
     """Measures the full loss before training, after epochs and, if asked, after steps.
 
     Args:
@@ -24,47 +27,60 @@ class FullLoss(Callback):
         target: end the run when the full loss is at or below this; None for no target.
     """
 
+    phase = Phase.MEASURE
+
     def __init__(
         self,
         every_n_epochs: int = 1,
         every_n_steps: int | None = None,
         target: float | None = None,
     ) -> None:
-        self.every_n_epochs, self.every_n_steps, self.target = (
-            every_n_epochs,
-            every_n_steps,
-            target,
-        )
-        self._last = (-1, 0.0)  # step and value of the last measurement
+        self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
+        self._targets = [target]
+        self._last: tuple[int, np.ndarray] = (-1, np.empty(0))  # step and values, [A]
 
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Measure the start of a new run."""
-        if pl_module.global_step == 0:
-            self._measure(trainer, pl_module)
+    def accept(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+        """Take the target of each run."""
+        self._targets = [node.get("target") for node in nodes]
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def begin(self, learner: Learner) -> None:
+        """Measure the start of new runs."""
+        if learner.step == 0:
+            learner.measured[FULL_LOSS] = self._measure(learner)
+            self._end(learner, np.arange(len(learner.live)))
+
+    def window(self, learner: Learner, figures: Figures) -> None:
         """Measure within the epoch; windows are cut so that they end where this is due."""
-        due = self.every_n_steps and pl_module.global_step % self.every_n_steps == 0
-        if due and len(outputs["losses"]) and outputs["losses"][-1].isfinite():
-            self._measure(trainer, pl_module)
+        if not self.every_n_steps or learner.step % self.every_n_steps:
+            return
+        good = np.flatnonzero(np.isfinite(figures.losses).all(axis=0))
+        if len(good):
+            figures.full_loss = self._measure(learner)
+            self._end(learner, good)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+    def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Measure after an epoch."""
-        epoch = trainer.current_epoch + 1
-        last = trainer.should_stop or epoch == trainer.max_epochs
-        if epoch % self.every_n_epochs == 0 or last:
-            self._measure(trainer, pl_module)
+        if learner.epoch % self.every_n_epochs == 0 or learner.is_last:
+            learner.measured[FULL_LOSS] = self._measure(learner)
+            self._end(learner, columns)
 
-    def _measure(self, trainer: Trainer, learner: Learner) -> None:
-        step, value = self._last
-        if step != learner.global_step:
-            with learner.clock.paused():
-                value = learner.full_loss()
-            self._last = (learner.global_step, value)
-        learner.measured[NAME] = value
-        if self.target is not None and value <= self.target and learner.ending is None:
-            figures = {"value": value, "target": self.target, "step": learner.global_step}
-            learner.ending = Ending(Reason.TARGET, figures)
-            trainer.should_stop = True
+    def keep(self, columns: Int[np.ndarray, " a"]) -> None:
+        """Go on with some columns only."""
+        self._last = (self._last[0], self._last[1][columns])
+
+    def _measure(self, learner: Learner) -> Float[np.ndarray, " A"]:
+        step, values = self._last
+        if step != learner.step:
+            values = learner.full_losses()
+            self._last = (learner.step, values)
+        return values
+
+    def _end(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
+        """End the runs that have reached their target."""
+        values = self._last[1]
+        for column in columns:
+            run, value = int(learner.live[column]), float(values[column])
+            target = self._targets[run]
+            if target is not None and value <= target:
+                figures = {"value": value, "target": target, "step": learner.step}
+                learner.end(run, Ending(Reason.TARGET, figures))

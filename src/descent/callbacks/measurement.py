@@ -2,50 +2,129 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from descent.learner import Learner
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer, Phase
+from descent.losses import Loss, Penalty, loss_for, penalty
+from descent.shapes import Float, Int
+
+Parameters = dict[str, Tensor]  # by name
 
 
-class Measurement(Callback):
+class RunView:
+    """One of the runs, as a measurement looks at it.
+
+    Args:
+        learner: of all.
+        column: its own.
+    """
+
+    def __init__(self, learner: Learner, column: int) -> None:
+        self.learner, self.column = learner, column
+        self.run = int(learner.live[column])
+        self.model: nn.Module = learner.kernel.model(column)
+        self.data, self.trainer = learner.data, learner.trainer
+        self.loss: Loss = loss_for(learner.data.task)
+        self.penalty, self.seed = learner.penalties[self.run], learner.seeds[self.run]
+        self.rows, self.windows = learner.rows, learner.windows
+        self.batch_size, self.global_step = learner.windows.batch_size, learner.step
+        self.optimizer, self.options = learner.kernel.options(column)
+        self.lr = float(learner.rates.values[column])
+        self.measured = {name: float(of[column]) for name, of in learner.measured.items()}
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only run, whose messages are shown."""
+        return self.learner.runs == 1 and self.trainer.is_global_zero
+
+    def trainable(self) -> Parameters:
+        """Return the parameters that are trained, detached."""
+        return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
+
+    def objective_at(
+        self, parameters: Parameters, x: Float[Tensor, "B F"], y: Tensor
+    ) -> Float[Tensor, ""]:
+        """Return the objective at other weights than the model's own, as a function of them."""
+        loss = self.loss(functional_call(self.model, parameters, (x,)), y)
+        if self.penalty != Penalty():
+            weights = [p for p in parameters.values() if p.ndim > 1]
+            loss = loss + penalty(weights, self.penalty.l1, self.penalty.l2)
+        return loss
+
+    def full_loss(self) -> float:
+        """Return the full loss."""
+        return float(self.learner.full_losses()[self.column])
+
+
+class Measurement(Observer):
     """Measures off the clock, with the model in evaluation mode, and leaves no trace in training.
 
-    Comes before the recorder, which gives each of `metrics` a column.
+    Written for one run; each run of a stack has an instance of its own. The recorder gives each
+    of `metrics` a column.
 
     Args:
         every_n_epochs: measure after each n-th epoch.
     """
 
+    phase = Phase.MEASURE
     metrics: tuple[str, ...] = ()
 
     def __init__(self, every_n_epochs: int = 1) -> None:
         self.every_n_epochs = every_n_epochs
 
     @abstractmethod
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return values by metric name; one that does not exist here is left out."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Measure the start of a new run."""
-        if pl_module.global_step == 0:
-            self._take(pl_module)
+    def begin(self, learner: Learner) -> None:
+        """Measure the start of new runs."""
+        if learner.step == 0:
+            self._take(learner, np.arange(len(learner.live)))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
+    def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Measure after an epoch."""
-        epoch = trainer.current_epoch + 1
-        last = trainer.should_stop or epoch == trainer.max_epochs
-        if epoch % self.every_n_epochs == 0 or last:
-            self._take(pl_module)
+        if learner.epoch % self.every_n_epochs == 0 or learner.is_last:
+            self._take(learner, columns)
 
-    def _take(self, learner: Learner) -> None:
-        finite = all(bool(p.isfinite().all()) for p in learner.model.parameters())
-        if not finite:  # a run that is lost has no curvature, and the divergence callback says so
-            return
-        training = learner.model.training
-        learner.model.eval()
-        with learner.clock.paused(), learner.averaging.judged(), torch.enable_grad():
-            learner.measured |= self.measure(learner)
-        learner.model.train(training)
+    def _take(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
+        values = {name: np.full(len(learner.live), np.nan) for name in self.metrics}
+        there = {name: np.zeros(len(learner.live), dtype=bool) for name in self.metrics}
+        with learner.evaluating(), torch.enable_grad():
+            for column in columns:
+                run = RunView(learner, int(column))
+                finite = all(bool(p.isfinite().all()) for p in run.model.parameters())
+                if not finite:  # it has no curvature, and the divergence callback says so
+                    continue
+                for name, value in self._of(run.run).measure(run).items():
+                    values[name][column], there[name][column] = value, True
+        for name, known in there.items():
+            if known.any():
+                learner.measured[name] = values[name]
+                if not known.all():
+                    learner.absent[name] = ~known
+
+    def _of(self, run: int) -> Measurement:
+        """Return a run's own instance, made when it is first asked for."""
+        if not hasattr(self, "_by_run"):
+            self._by_run: dict[int, Measurement] = {}
+        if run not in self._by_run:
+            own = self._by_run[run] = copy.copy(self)
+            del own._by_run
+        return self._by_run[run]
+
+    def state_of(self, learner: Learner, run: int) -> dict[str, Any]:
+        """Return the state of a run's own instance."""
+        return self._of(run).state_dict()
+
+    def load_of(self, run: int, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+        self._of(run).load_state_dict(dict(state))

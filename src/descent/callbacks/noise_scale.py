@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from descent.callbacks.measurement import Measurement
-from descent.learner import Learner, Parameters
+from descent.callbacks.measurement import Measurement, Parameters, RunView
 from descent.seeds import MEASURE, stream_seed
 
 NAME = "diagnostics/noise_scale"
@@ -92,31 +91,31 @@ class NoiseScale(Measurement):
         self.exact, self.smoothing = exact, smoothing
         self._norm = self._trace = 0.0
 
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return the noise scale at the present weights."""
-        parameters = learner.trainable()
+        parameters = run.trainable()
         size = sum(p.numel() for p in parameters.values())
-        x, y = learner.rows("train")
+        x, y = run.rows("train")
 
         def gradient(x: Tensor, y: Tensor) -> Parameters:
-            return grad(learner.objective_at)(parameters, x, y)
+            return grad(run.objective_at)(parameters, x, y)
 
         if self.exact is True or (self.exact == "auto" and size * len(x) <= EXACT_UP_TO):
             piece = max(1, CHUNK // size)
             chunks = zip(x.split(piece), y.split(piece), strict=True)
             return {NAME: noise_scale(*exact_moments(gradient, chunks))}
-        norm, trace = self._estimate(learner, gradient, x, y)
+        norm, trace = self._estimate(run, gradient, x, y)
         # both averages start at 0, which their ratio does not notice
         self._norm = self.smoothing * self._norm + (1 - self.smoothing) * norm
         self._trace = self.smoothing * self._trace + (1 - self.smoothing) * trace
         return {NAME: noise_scale(self._norm, self._trace)}
 
     def _estimate(
-        self, learner: Learner, gradient: Gradient, x: Tensor, y: Tensor
+        self, run: RunView, gradient: Gradient, x: Tensor, y: Tensor
     ) -> tuple[float, float]:
         rows = len(x)
-        b = max(1, min(learner.batch_size, rows // 4))
-        seed = stream_seed(learner.seed, MEASURE, learner.global_step)
+        b = max(1, min(run.batch_size, rows // 4))
+        seed = stream_seed(run.seed, MEASURE, run.global_step)
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
         batches = order[: min(BATCHES, rows // b) * b].to(x.device).split(b)
         flat = [

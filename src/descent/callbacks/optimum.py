@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from descent.callbacks.full_loss import NAME as FULL_LOSS
-from descent.callbacks.measurement import Measurement
+from descent.callbacks.measurement import Measurement, RunView
 from descent.data.arrays import Task
 from descent.errors import UserError
 from descent.landscapes import Landscape
-from descent.learner import Learner
 from descent.models.linear import Linear
 from descent.models.point import Point
+from descent.recording.axes import FULL_LOSS
 from descent.shapes import Float
 
 DISTANCE, EXCESS = "diagnostics/distance", "diagnostics/excess_loss"
@@ -96,35 +95,35 @@ class Optimum(Measurement):
         super().__init__(every_n_epochs)
         self._known: Known | None = None
 
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return both distances at the present weights.
 
         Raises:
             UserError: no optimum is known.
         """
         if self._known is None:
-            self._known = known_optimum(learner)
-        theta = torch.cat([p.detach().reshape(-1) for p in learner.trainable().values()])
-        loss = learner.measured.get(FULL_LOSS)
-        loss = learner.full_loss() if loss is None else loss
+            self._known = known_optimum(run)
+        theta = torch.cat([p.detach().reshape(-1) for p in run.trainable().values()])
+        loss = run.measured.get(FULL_LOSS)
+        loss = run.full_loss() if loss is None else loss
         return {DISTANCE: self._known.distance(theta), EXCESS: loss - self._known.loss}
 
 
-def known_optimum(learner: Learner) -> Known:
+def known_optimum(run: RunView) -> Known:
     """Return the optimum of a landscape or of least squares.
 
     Raises:
         UserError: it is neither.
     """
-    model = learner.model
+    model = run.model
     if isinstance(model, Point):
         return of_landscape(model.landscape)
-    squares = learner.data.task is Task.REGRESSION and isinstance(model, Linear)
-    if not squares or learner.penalty.l1:
+    squares = run.data.task is Task.REGRESSION and isinstance(model, Linear)
+    if not squares or run.penalty.l1:
         raise UserError(
             "diagnostics=[optimum] knows the optimum of least squares (model=linear, regression, "
             "penalty.l1=0) and of landscapes only; take it out."
         )
-    x, y = learner.rows("train")
+    x, y = run.rows("train")
     has_bias = "layer.bias" in dict(model.named_parameters())
-    return of_least_squares(x, y, has_bias, float(learner.penalty.l2))
+    return of_least_squares(x, y, has_bias, float(run.penalty.l2))

@@ -2,71 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path as Directory
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from descent.learner import Learner
+from descent.engine.learner import Learner
+from descent.engine.observer import Observer, Phase
 from descent.recording.path import Trajectory, parameter_names, read_path, write_path
+from descent.shapes import Float, Int
 
 LEAST_POINTS = 32  # a path of fewer would not show anything
 
 
-class Path(Callback):
+def places(points: int, most_mib: float, size: int) -> int:
+    """Return how many places of so many bytes a path keeps; 0 where it is not worth having."""
+    most = min(points, int(most_mib * 2**20) // size)
+    return most if most >= LEAST_POINTS else 0
+
+
+class Path(Observer):
     """Keeps the parameters after every n-th step; n doubles whenever the path is full.
 
     Costs a copy of the parameters at a kept step (about 5 us), and memory up to its limits. A
     model too large for `LEAST_POINTS` places within `most_mib` leaves no path.
 
     Args:
-        run_dir: the run directory; the file is written at checkpoints and at the end.
+        run_dirs: the run directories; the file is written at checkpoints and at the end.
         points: keep at most this many places.
         most_mib: keep at most this many MiB.
     """
 
-    def __init__(self, run_dir: str | Directory, points: int = 2000, most_mib: float = 4.0) -> None:
-        self.dir, self.points, self.most_mib = Directory(run_dir), points, most_mib
-        self._parameters: list[Tensor] = []
+    phase = Phase.RECORD
+
+    def __init__(
+        self, run_dirs: Sequence[str | Directory], points: int = 2000, most_mib: float = 4.0
+    ) -> None:
+        self.dirs = [Directory(path) for path in run_dirs]
+        self.points, self.most_mib = points, most_mib
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._rows: dict[int, Tensor] = {}  # by step
-        self._stride = 1
-        self._known = 0  # the last step whose loss was reported
+        self._live = np.empty(0, dtype=np.int64)  # the run in each column, at the latest place
+        self._rows: dict[int, tuple[np.ndarray, Tensor]] = {}  # by step: runs [A], places [A, P]
+        self._stride, self._most = 1, 0
+        self._ends: dict[int, np.ndarray] = {}
+        self._joined_at: tuple[Any, list[tuple[np.ndarray, np.ndarray, Tensor]]] | None = None
 
-    def last(self, most: int) -> dict[str, float]:
-        """Return the latest parameters by name; none where there are more, or no path is kept."""
-        if not self._rows or len(self._rows[max(self._rows)]) > most:
-            return {}
-        values = self._rows[max(self._rows)].tolist()
-        return dict(zip(parameter_names(self._shapes), values, strict=True))
-
-    def on_train_start(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Begin the path, or take it up where a run left it."""
-        named = [(n, p) for n, p in pl_module.model.named_parameters() if p.requires_grad]
-        size = sum(p.nbytes for _, p in named)
-        self._most = min(self.points, int(self.most_mib * 2**20) // size)
-        if not trainer.is_global_zero or self._most < LEAST_POINTS:
+    def begin(self, learner: Learner) -> None:
+        """Begin the paths, or take them up where the runs left them."""
+        model = learner.kernel.model(0)
+        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        self._most = places(self.points, self.most_mib, sum(p.nbytes for _, p in named))
+        if not learner.trainer.is_global_zero or not self._most:
             return
-        self._parameters, self._judged = [p for _, p in named], pl_module.averaging.judged
         self._shapes = {n: tuple(p.shape) for n, p in named}
-        self._known = pl_module.global_step
-        self._take_up(pl_module.global_step)
-        self._watch(pl_module.global_step)
-        pl_module.watchers.append(self._watch)
+        self._live, self._place = learner.live, learner.kernel.place
+        self._take_up(learner.step)
+        self._watch(learner.step)
+        learner.watchers.append(self._watch)
 
     def _take_up(self, step: int) -> None:
-        """Read the places before `step` that a run without a break would have kept."""
-        kept = read_path(self.dir) if step else None
-        if kept is None:
+        """Read the places before `step` that runs without a break would have kept."""
+        kept = [read_path(path) for path in self.dirs] if step else []
+        there = [path for path in kept if path is not None]
+        if not there or len(there) < len(kept):
             return
         while self._stride * self._most <= step:
             self._stride *= 2
-        due = (kept.steps < step) & (kept.steps % self._stride == 0)
-        rows = torch.from_numpy(kept.theta[due])
-        self._rows = dict(zip(kept.steps[due].tolist(), rows, strict=True))
+        for at in there[0].steps.tolist():
+            if at < step and at % self._stride == 0:
+                rows = [path.theta[np.searchsorted(path.steps, at)] for path in there]
+                self._rows[at] = (self._live, torch.from_numpy(np.stack(rows)))
 
     def _watch(self, step: int) -> None:
         """Keep the parameters if this step is due."""
@@ -77,49 +85,71 @@ class Path(Callback):
             self._rows = {s: row for s, row in self._rows.items() if s % self._stride == 0}
             if step % self._stride:
                 return
-        self._rows[step] = self._place()
+        self._rows[step] = (self._live, self._place())
 
-    def _place(self) -> Tensor:
-        with self._judged():
-            return torch.cat([p.detach().reshape(-1) for p in self._parameters])
-
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: Trainer, pl_module: Learner, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Forget places behind a step whose loss was lost."""
+    def ended(self, learner: Learner, runs: Sequence[int]) -> None:
+        """Write the paths of runs that have ended, and their ends."""
         if not self._shapes:
             return
-        self._known = outputs["first"] + len(outputs["losses"])
-        if self._known < pl_module.global_step:
-            self._rows = {s: row for s, row in self._rows.items() if s <= self._known}
+        end = self._place()
+        for run in runs:
+            last = int(learner.endings[run].figures.get("step", learner.step))
+            path = self._path(run, last, end[learner.column(run)] if last == learner.step else None)
+            if path is not None:
+                self._ends[run] = path.theta[-1]
+                write_path(self.dirs[run], path)
 
-    def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
-        """Write the path and its end."""
-        self._finish(pl_module.global_step)
-
-    def end_again(self, step: int) -> None:
+    def changed(self, learner: Learner) -> None:
         """Let the path end at weights that were changed after the last step."""
-        if self._rows and step in self._rows:
-            self._rows[step] = self._place()
-            self._write()
+        self._rows.pop(learner.step, None)
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Write what there is of a diverged or interrupted run."""
-        self._finish(pl_module.global_step)
+    def keep(self, columns: Int[np.ndarray, " a"]) -> None:
+        """Go on with some columns only."""
+        if self._shapes:
+            self._live = self._live[columns]
 
-    def _finish(self, step: int) -> None:
-        if self._shapes and step == self._known:
-            self._rows.setdefault(step, self._place())
-        self._write()
+    def last(self, run: int, most: int) -> dict[str, float]:
+        """Return a run's last parameters by name; none where there are more, or no path is kept."""
+        end = self._ends.get(run)
+        if end is None or len(end) > most:
+            return {}
+        return dict(zip(parameter_names(self._shapes), end.tolist(), strict=True))
 
-    def _write(self) -> None:
-        if self._rows:
-            theta = torch.stack([row.cpu() for row in self._rows.values()])
-            theta = theta if theta.dtype == torch.float64 else theta.float()
-            steps = np.array(list(self._rows), dtype=np.int64)
-            write_path(self.dir, Trajectory(steps, theta.numpy(), self._shapes))
+    def _path(self, run: int, last: int, end: Float[Tensor, " P"] | None) -> Trajectory | None:
+        """Return a run's path up to a step, with its end where that is known."""
+        steps, parts = [], []
+        for runs, kept, theta in self._joined():
+            at = np.flatnonzero(runs == run)
+            if len(at):
+                count = int(np.searchsorted(kept, last, side="right"))
+                steps.append(kept[:count])
+                parts.append(theta[:count, at[0]])
+        if end is not None and not (steps and len(steps[-1]) and steps[-1][-1] == last):
+            steps.append(np.array([last], dtype=np.int64))
+            parts.append(end.cpu().unsqueeze(0))
+        if not steps:
+            return None
+        theta = torch.cat([part.to(parts[-1].dtype) for part in parts])
+        theta = theta if theta.dtype == torch.float64 else theta.float()
+        return Trajectory(np.concatenate(steps), theta.numpy(), self._shapes)
 
-    def state_dict(self) -> dict[str, Any]:
+    def _joined(self) -> list[tuple[np.ndarray, np.ndarray, Tensor]]:
+        """Return runs [A], steps [n] and places [n, A, P] for each set of runs, in their order."""
+        known = (len(self._rows), max(self._rows, default=-1), self._stride)
+        if self._joined_at is None or self._joined_at[0] != known:
+            made = []
+            for runs in {id(runs): runs for runs, _ in self._rows.values()}.values():
+                own = {s: theta for s, (of, theta) in self._rows.items() if of is runs}
+                kept = np.array(list(own), dtype=np.int64)
+                made.append((runs, kept, torch.stack([t.cpu() for t in own.values()])))
+            self._joined_at = (known, made)
+        return self._joined_at[1]
+
+    def state_of(self, learner: Learner, run: int) -> dict[str, Any]:
         """Write the path: a checkpoint is continued with the file beside it."""
-        self._write()
+        if not self._shapes or run in self._ends:
+            return {}
+        path = self._path(run, learner.step, None)
+        if path is not None:
+            write_path(self.dirs[run], path)
         return {}

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from descent.callbacks.measurement import Measurement
+from descent.callbacks.measurement import Measurement, RunView
 from descent.curvature import hessian_product, largest_curvature, stable_lr
 from descent.data.tensors import Chunks
-from descent.learner import Learner
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +39,10 @@ class Sharpness(Measurement):
         self._vector: np.ndarray | None = None  # the last eigenvector: a good start for the next
         self._warned = False
 
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return the sharpness, and the stability ratio where there is one."""
-        rows = Chunks(*learner.rows("train"))
-        product, size = hessian_product(learner.objective_at, learner.trainable(), rows)
+        rows = Chunks(*run.rows("train"))
+        product, size = hessian_product(run.objective_at, run.trainable(), rows)
         if self._vector is None:
             self._vector = np.random.default_rng(0).standard_normal(size)
         value, self._vector = largest_curvature(
@@ -51,18 +50,17 @@ class Sharpness(Measurement):
         )
         if not np.isfinite(value):
             return {}
-        optimizer = learner.trainer.optimizers[0]
-        if not isinstance(optimizer, torch.optim.SGD):
-            self._say(learner, value, None)
+        if not issubclass(run.optimizer, torch.optim.SGD):
+            self._say(run, value, None)
             return {SHARPNESS: value}
-        limit = stable_lr(optimizer.param_groups[0], value)
-        self._say(learner, value, limit)
-        return {SHARPNESS: value, STABILITY: learner.lr / limit}
+        limit = stable_lr(run.options, value)
+        self._say(run, value, limit)
+        return {SHARPNESS: value, STABILITY: run.lr / limit}
 
-    def _say(self, learner: Learner, value: float, limit: float | None) -> None:
-        if not learner.trainer.is_global_zero:
+    def _say(self, run: RunView, value: float, limit: float | None) -> None:
+        if not run.alone:
             return
-        lr, first = learner.lr, learner.global_step == 0
+        lr, first = run.lr, run.global_step == 0
         if limit is None:
             if first:
                 log.info("stability sharpness %.4g; only SGD has a largest stable lr", value)
@@ -72,7 +70,7 @@ class Sharpness(Measurement):
             log.info(words, value, limit, lr, lr / limit)
         if lr > limit and not self._warned:
             self._warned = True
-            when = "" if first else f" at step {learner.global_step}"
+            when = "" if first else f" at step {run.global_step}"
             log.warning(
                 "warning: lr %g is above the largest stable lr %.4g%s: on a quadratic it diverges; "
                 "try optimizer.lr=%.2g",

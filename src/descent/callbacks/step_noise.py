@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from descent.callbacks.measurement import Measurement
+from descent.callbacks.measurement import Measurement, RunView
 from descent.data.tensors import Chunks
-from descent.learner import Learner
 from descent.shapes import Float
 
 NAME = "diagnostics/step_noise"
@@ -43,10 +42,10 @@ class StepNoise(Measurement):
     metrics = (NAME,)
 
     @torch.no_grad()
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return the deviation at the present weights."""
-        each = vmap(lambda output, y: learner.loss(output.unsqueeze(0), y.unsqueeze(0)))
-        x, y = learner.rows("train")
-        losses = torch.cat([each(learner.model(xb), yb) for xb, yb in Chunks(x, y)])
-        replacement = learner.windows.order == "with_replacement"
-        return {NAME: step_loss_deviation(losses, learner.batch_size, replacement)}
+        each = vmap(lambda output, y: run.loss(output.unsqueeze(0), y.unsqueeze(0)))
+        x, y = run.rows("train")
+        losses = torch.cat([each(run.model(xb), yb) for xb, yb in Chunks(x, y)])
+        replacement = run.windows.order == "with_replacement"
+        return {NAME: step_loss_deviation(losses, run.batch_size, replacement)}

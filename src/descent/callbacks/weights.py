@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from descent.callbacks.measurement import Measurement
-from descent.learner import Learner
+from descent.callbacks.measurement import Measurement, RunView
 from descent.losses import penalized
 
 L1, L2, NEAR_ZERO = "diagnostics/weights_l1", "diagnostics/weights_l2", "diagnostics/near_zero"
@@ -40,7 +39,7 @@ class Weights(Measurement):
         super().__init__(every_n_epochs)
         self.threshold = threshold
 
-    def measure(self, learner: Learner) -> dict[str, float]:
+    def measure(self, run: RunView) -> dict[str, float]:
         """Return the sizes; nothing for a model without weight matrices."""
-        weights = penalized(learner.model)
+        weights = penalized(run.model)
         return weight_sizes(weights, self.threshold) if weights else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import lightning as L
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from descent.data.augment import Augment
 from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES, Chunks, split_tensors
-from descent.data.windows import Windows
+from descent.data.windows import SeedWindows, Windows
 
 
 class DataModule(L.LightningDataModule):
@@ -22,7 +22,7 @@ class DataModule(L.LightningDataModule):
         order: `shuffle`, `sequential` or `with_replacement`.
         drop_last: leave out a short last batch.
         window: K, or `auto`.
-        seed: the run's seed, for the order stream.
+        seeds: of each run, for the order streams; runs of one seed are neighbours.
         cut: no window crosses a multiple of this many steps; None for no such cuts.
         augment: `shift` and `rotate` of training images; None or zeros for neither.
         single: batches (x, y), one by one, in place of windows.
@@ -35,7 +35,7 @@ class DataModule(L.LightningDataModule):
         order: str = "shuffle",
         drop_last: bool = False,
         window: int | str = "auto",
-        seed: int = 0,
+        seeds: Sequence[int] = (0,),
         cut: int | None = None,
         augment: Mapping[str, float | int] | None = None,
         single: bool = False,
@@ -45,11 +45,12 @@ class DataModule(L.LightningDataModule):
         self.batch_size = prepared.batch_size
         self.rows = {name: len(rows) for name, rows in prepared.rows.items()}
         self._options = {
-            "order": order, "drop_last": drop_last, "steps": window, "seed": seed, "cut": cut,
+            "order": order, "drop_last": drop_last, "steps": window, "cut": cut,
             "augment": _augment(prepared, augment or {}), "single": single,
         }  # fmt: skip
+        self._seeds = list(seeds)
         self.tensors: dict[str, tuple[Tensor, Tensor]] = {}
-        self.windows: Windows
+        self.windows: SeedWindows
 
     def setup(self, stage: str | None = None) -> None:
         """Make the tensors, once, where the trainer will train."""
@@ -63,9 +64,17 @@ class DataModule(L.LightningDataModule):
             self.tensors[name] = split_tensors(self.prepared, name, device, dtype)
         self.prepared.arrays = None  # type: ignore[assignment]  # held once, by the tensors
         x, y = self.tensors["train"]
-        self.windows = Windows(x, y, batch_size=self.batch_size, **self._options)  # type: ignore[arg-type]
 
-    def train_dataloader(self) -> Windows:
+        def make(seed: int) -> Windows:
+            return Windows(x, y, batch_size=self.batch_size, seed=seed, **self._options)  # type: ignore[arg-type]
+
+        order, change = self._options["order"], self._options["augment"]
+        whole = order == "shuffle" and self.batch_size >= len(x)
+        self.windows = SeedWindows(
+            make, self._seeds, shared=change is None and (whole or order == "sequential")
+        )
+
+    def train_dataloader(self) -> SeedWindows:
         """Return the training windows."""
         return self.windows
 

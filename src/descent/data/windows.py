@@ -7,7 +7,8 @@ one window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -162,3 +163,91 @@ class Windows:
         else:
             picked = torch.randint(rows, (rows,), generator=generator)
         return picked.to(self.x.device)
+
+
+class SeedWindow:
+    """The windows of several seeds over the same steps, gathered when `tensors` is called."""
+
+    __slots__ = ("_by_seed", "_owner")
+
+    def __init__(self, owner: SeedWindows, by_seed: dict[int, Window]) -> None:
+        self._owner, self._by_seed = owner, by_seed
+
+    def tensors(self) -> tuple[Shaped[Tensor, "S KB F"], Shaped[Tensor, "S KB ..."]]:
+        """Return features and targets for the runs that are there now.
+
+        S = 1 for what all share, else the runs are S equal groups of neighbours.
+        """
+        parts = [self._by_seed[seed].tensors() for seed in self._owner.present]
+        if len(parts) == 1:
+            x, y = parts[0]
+            return x.unsqueeze(0), y.unsqueeze(0)
+        x, y = (torch.stack(column) for column in zip(*parts, strict=True))
+        copies = self._owner.copies
+        if copies is None:
+            return x, y
+        copies = copies.to(x.device)
+        return x.index_select(0, copies), y.index_select(0, copies)
+
+
+class SeedWindows:
+    """The windows of R runs: those of each seed once, side by side.
+
+    Args:
+        make: the windows of a seed.
+        seeds: of each run; runs of one seed are neighbours.
+        shared: whether all seeds see the same batches (rows taken as they lie, none augmented).
+    """
+
+    def __init__(
+        self, make: Callable[[int], Windows], seeds: Sequence[int], shared: bool = False
+    ) -> None:
+        self._shared = seeds[0] if shared else None  # the seed that stands for all
+        self._by_seed = {seed: make(seed) for seed in dict.fromkeys(self._wanted(seeds))}
+        self.first = next(iter(self._by_seed.values()))  # sizes are those of all
+        self.epoch = 0
+        self.done = 0  # steps of this epoch that are behind us
+        self.keep(seeds)
+
+    def _wanted(self, seeds: Sequence[int]) -> list[int]:
+        return list(seeds) if self._shared is None else [self._shared]
+
+    def keep(self, seeds: Sequence[int]) -> None:
+        """Go on with some of the runs only: their seeds."""
+        wanted = self._wanted(seeds)
+        self.present = list(dict.fromkeys(wanted))
+        counts = Counter(wanted)
+        # runs can only share a batch in equal numbers; else each run has a copy of its own
+        even = len(set(counts.values())) == 1
+        order = {seed: i for i, seed in enumerate(self.present)}
+        self.copies = None if even else torch.tensor([order[s] for s in wanted])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of every seed."""
+        return self.first.steps_per_epoch
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per step."""
+        return self.first.batch_size
+
+    @property
+    def order(self) -> str:
+        """How rows are drawn."""
+        return self.first.order
+
+    def batch_rows(self, first: int, count: int) -> list[int]:
+        """Return the rows of each of `count` batches from step `first` (from 0) of an epoch."""
+        return self.first.batch_rows(first, count)
+
+    def __iter__(self) -> Iterator[SeedWindow | tuple[Tensor, Tensor]]:
+        """Yield this epoch's windows, from `done` steps on, or a single run's batches (x, y)."""
+        mine = {seed: self._by_seed[seed] for seed in self.present}
+        for windows in mine.values():
+            windows.epoch, windows.done = self.epoch, self.done
+        if self.first.single:
+            yield from self.first  # type: ignore[misc]
+            return
+        for together in zip(*mine.values(), strict=True):
+            yield SeedWindow(self, dict(zip(mine, together, strict=True)))

@@ -138,6 +138,8 @@ class _NewFile(io.RawIOBase):
 class Growing:
     """A file that grows at its end, and can be cut back to where a checkpoint left it.
 
+    It is opened for each flush: a stack has more of them than a process may hold open.
+
     Args:
         path: the file; nobody's link, with no other name.
         position: bytes to keep; what lies behind is cut off.
@@ -148,11 +150,17 @@ class Growing:
 
     def __init__(self, path: Path, position: int = 0) -> None:
         self.path, self._pending, self._size = path, bytearray(), position
-        self._fd: int | None = None
-        self._fd = open_growing(path)
-        with _told(path):
-            os.ftruncate(self._fd, position)
-            os.lseek(self._fd, position, os.SEEK_SET)
+        with self._opened() as fd:
+            os.ftruncate(fd, position)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        fd = open_growing(self.path)
+        try:
+            with _told(self.path):
+                yield fd
+        finally:
+            os.close(fd)
 
     @property
     def position(self) -> int:
@@ -167,33 +175,25 @@ class Growing:
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
-        with _told(self.path):
-            while self._pending and self._fd is not None:
-                written = os.write(self._fd, self._pending[: 1 << 24])
+        if not self._pending:
+            return
+        with self._opened() as fd:
+            os.lseek(fd, self._size, os.SEEK_SET)
+            while self._pending:
+                written = os.write(fd, self._pending[: 1 << 24])
                 self._size += written
                 del self._pending[:written]
 
     def sync(self) -> None:
         """See to it that everything survives a power cut: a checkpoint is about to rely on it."""
         self.flush()
-        with _told(self.path):
-            if self._fd is not None and not _note(self.path):
-                os.fsync(self._fd)
+        if not _note(self.path):
+            with self._opened() as fd:
+                os.fsync(fd)
 
     def close(self) -> None:
-        """Flush, sync and close."""
-        if self._fd is not None:
-            try:
-                self.sync()
-            finally:
-                self._shut()
-
-    def _shut(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-    __del__ = _shut
+        """Flush and sync."""
+        self.sync()
 
 
 def open_growing(path: Path, flags: int = os.O_RDWR) -> int:

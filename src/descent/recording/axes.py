@@ -31,7 +31,7 @@ class Series:
     Args:
         name: such as `val/loss`.
         times: wall times [n].
-        values: [n].
+        values: [n], or [a, n] of several runs.
         x: by axis, whole numbers [n].
     """
 
@@ -43,7 +43,11 @@ class Series:
     def kept(self, keep: np.ndarray) -> Series:
         """Return the points where `keep` holds."""
         x = {axis: values[keep] for axis, values in self.x.items()}
-        return Series(self.name, self.times[keep], self.values[keep], x)
+        return Series(self.name, self.times[keep], self.values[..., keep], x)
+
+    def of(self, runs: slice) -> Series:
+        """Return the points of some of the runs."""
+        return Series(self.name, self.times, self.values[runs], self.x)
 
 
 def stride(total: int, points: int) -> int:

@@ -134,15 +134,19 @@ class Scalars:
         """Whether these are the series' times and steps."""
         return np.array_equal(times, self._times) and np.array_equal(steps, self._steps)
 
-    def records(self, values: Shaped[np.ndarray, " n"]) -> bytes:
-        """Return the records with their values, which are kept as float32, as TensorBoard does."""
-        records, length = self._records.copy(), self._records.shape[1] - 16
+    def records(self, values: Shaped[np.ndarray, "a n"]) -> UInt[np.ndarray, "a bytes"]:
+        """Return each run's records with their values.
+
+        They are kept as float32, as TensorBoard does.
+        """
+        runs, (count, size) = len(values), self._records.shape
+        records = np.tile(self._records, (runs, 1))
         with np.errstate(over="ignore"):  # beyond float32 is infinite to TensorBoard
-            data = np.asarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
-        crc = self._crc ^ _crc32c(data, length, self._value_at, start=0)
+            data = np.ascontiguousarray(values, dtype="<f4").reshape(-1, 1).view(np.uint8)
+        crc = np.tile(self._crc, runs) ^ _crc32c(data, size - 16, self._value_at, start=0)
         records[:, -8:-4] = data
         records[:, -4:] = _masked(crc).astype("<u4").reshape(-1, 1).view(np.uint8)
-        return records.tobytes()
+        return records.reshape(runs, count * size)
 
 
 def _field(number: int, payload: bytes) -> bytes:
@@ -194,7 +198,11 @@ class EventFile:
         scalars = self._known.get((tag, len(steps)))
         if scalars is None or not scalars.fit(times, steps):
             scalars = self._known[tag, len(steps)] = Scalars(tag, times, steps)
-        self._file.write(scalars.records(values))
+        self.add_records(scalars.records(values[np.newaxis])[0].tobytes())
+
+    def add_records(self, records: bytes) -> None:
+        """Append what is encoded already."""
+        self._file.write(records)
 
     def add_summaries(self, summaries: Sequence[object]) -> None:
         """Append summary protobufs, such as hyperparameters or a chart layout."""

@@ -52,6 +52,10 @@ class EventLog:
         for axis, x in series.x.items():
             self._file.add_scalars(f"{axis}/{series.name}", series.times, x, series.values)
 
+    def add_records(self, records: bytes) -> None:
+        """Append what is encoded already."""
+        self._file.add_records(records)
+
     def add_finals(
         self, metrics: Mapping[str, float], step: int, good: bool, now: float | None = None
     ) -> None:
@@ -80,6 +84,16 @@ class EventLog:
     def close(self) -> None:
         """Sync and close."""
         self._file.close()
+
+
+def add_to_all(logs: Sequence[EventLog], series: Series) -> None:
+    """Append a series [a, n] to the files of as many runs, on each of its axes."""
+    if not series.values.size:
+        return
+    for axis, x in series.x.items():
+        records = Scalars(f"{axis}/{series.name}", series.times, x).records(series.values)
+        for log, own in zip(logs, records, strict=True):
+            log.add_records(own.tobytes())
 
 
 @cache

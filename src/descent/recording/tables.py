@@ -1,4 +1,4 @@
-"""A CSV file that grows in blocks and can be cut back to where a checkpoint left it."""
+"""CSV files that grow in blocks and can be cut back to where a checkpoint left them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from descent.recording.atomic import Growing
 
 
 class CsvTable:
-    """An open CSV file with fixed columns.
+    """A CSV file with fixed columns.
 
     Floats are written in the fewest digits that read back as the same float32 or float64.
 
@@ -39,7 +39,7 @@ class CsvTable:
 
     def append(self, block: Mapping[str, Any]) -> None:
         """Append rows, given column by column; None, or a column that lacks, leaves empty cells."""
-        append_all([self], [block])
+        append_all([self], block, [len(next(iter(block.values())))])
 
     def write(self, rows: bytes | memoryview) -> None:
         """Append rows that are encoded already."""
@@ -53,33 +53,27 @@ class CsvTable:
         """Put everything on the disk."""
         self._file.sync()
 
-    def close(self) -> None:
-        """Sync and close."""
-        self._file.close()
 
-
-def append_all(tables: Sequence[CsvTable], blocks: Sequence[Mapping[str, Any]]) -> None:
+def append_all(tables: Sequence[CsvTable], block: Mapping[str, Any], counts: Sequence[int]) -> None:
     """Append to several tables of the same columns: in one go, since each go has its price.
 
     Args:
         tables: to append to.
-        blocks: rows for each, as `append` takes them.
+        block: the rows of the first table, then those of the second, and so on, by column.
+        counts: of the rows of each.
     """
     import polars as pl
 
-    counts = [len(next(iter(block.values()))) for block in blocks]
-    if not sum(counts):
+    rows = sum(counts)
+    if not rows:
         return
-    frames = [
-        pl.DataFrame({c: block.get(c, [None] * rows) for c in table.columns})
-        for table, block, rows in zip(tables, blocks, counts, strict=True)
-        if rows
-    ]
-    joined = pl.concat(frames, how="vertical_relaxed") if len(frames) > 1 else frames[0]
+    columns = tables[0].columns
+    frame = pl.DataFrame({c: block[c] if c in block else [None] * rows for c in columns})
     text = io.BytesIO()
-    joined.write_csv(text, include_header=False)
+    frame.write_csv(text, include_header=False)
     data = text.getbuffer()
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n")) + 1
     at = [0, *(int(ends[n - 1]) if n else 0 for n in np.cumsum(counts))]
     for table, (start, stop) in zip(tables, pairwise(at), strict=True):
-        table.write(data[start:stop])
+        if stop > start:
+            table.write(data[start:stop])

@@ -17,13 +17,12 @@ from descent.blueprint import build_model, build_optimizer, build_schedule, try_
 from descent.config import flatten
 from descent.data.prepare import Description
 from descent.endings import Ending, Reason, Status
+from descent.engine.eligible import in_turn
+from descent.engine.proof import why_unproven
+from descent.engine.sizing import choose_device, footprint, stack_size
 from descent.errors import UserError, WriteError
 from descent.recording.claims import RESERVE, give_room, reserve
 from descent.signals import Interrupted
-from descent.stack.device import choose_device
-from descent.stack.proof import why_unproven
-from descent.stack.sizing import footprint, stack_size
-from descent.stack.stacking import unstackable
 from descent.sweep.composing import Composed
 from descent.sweep.engines import Engine
 from descent.sweep.manifest import note_jobs
@@ -40,7 +39,6 @@ OURS = ("descent", "torch", "lightning")  # whose code does not end the process 
 PROOF_SECONDS, WAIT = 120.0, 60.0  # for a model to be tried out; for a worker to start
 START = 15.0  # likewise, where the process was begun before
 ROOM = 1200  # bytes of jobs.json and results.csv that a job takes
-LONG_ALONE = 50_000  # steps of one run from which it is worth checkpoints on the way
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class Limit:
             began = since + WAIT
         if now - began <= self.seconds:
             return None
-        if task.stacked and len(task.jobs) > 1 and row is not None:
+        if task.together and len(task.jobs) > 1 and row is not None:
             known = self._moved.get(row)
             if known is None or known[0] != steps:
                 self._moved[row] = known = (steps, now)
@@ -195,20 +193,22 @@ def _trained(
 
 def _checked(group: Group, engine: Engine | None, seconds: float | None) -> Group:
     """Try out what the jobs of a group are made of; say alone where their model does not stack."""
+    turn = None
     try:
         apart = engine is not None and _runs_others(group)
-        why = _apart(engine, group, seconds) if apart and engine else _examined(group)
+        why, turn = _apart(engine, group, seconds) if apart and engine else _examined(group)
     except (UserError, Interrupted):
         raise
     except BaseException as error:  # of the user's own code; it is for that job to fail
         why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
-    if why is None and len(group.jobs) == 1 and _steps(group.jobs[0]) >= LONG_ALONE:
-        why = "it is one long run"
-    return Group(group.jobs, why)
+    return Group(group.jobs, why, turn)
 
 
-def _examined(group: Group) -> str | None:
-    """Return why the model of a group's jobs cannot be stacked; None if it can.
+Whys = tuple[str | None, str | None]
+
+
+def _examined(group: Group) -> Whys:
+    """Return why a group's jobs train alone, and why they take their steps in turn; None if not.
 
     Raises:
         UserError: a job cannot be trained.
@@ -237,26 +237,27 @@ def _examined(group: Group) -> str | None:
         except UserError as error:
             raise of_job(job, error) from error
     if group.alone is not None:
-        return group.alone
+        return group.alone, None
     try:
-        model_of_first = build_model(first, data)
-        configs = [job.config for job in group.jobs]
-        return unstackable(model_of_first) or why_unproven(configs, prepared(first["data"]))
+        turn = in_turn(first, build_model(first, data))
+        if turn is not None:
+            return None, turn
+        return why_unproven([job.config for job in group.jobs], prepared(first["data"])), None
     except UserError as error:
         raise of_job(group.jobs[0], error) from error
 
 
-def _apart(engine: Engine, group: Group, seconds: float | None) -> str | None:
+def _apart(engine: Engine, group: Group, seconds: float | None) -> Whys:
     """Examine jobs in a process of its own: code of others may end the one it is tried in."""
     future = engine.submit(_examined, group)
     try:
-        why: str | None = future.result(PROOF_SECONDS if seconds is None else seconds + START)
+        whys: Whys = future.result(PROOF_SECONDS if seconds is None else seconds + START)
     except engine.deaths:
-        why = "it ended the process in which it was tried out"
+        return "it ended the process in which it was tried out", None
     except TimeoutError:
         engine.stop([future])
-        why = "to try it out took too long"
-    return why
+        return "to try it out took too long", None
+    return whys
 
 
 def _without_numbers(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,12 +297,14 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         jobs = sorted(group.jobs, key=lambda job: (job.config["seed"], job.number))
         ends = [count * (i + 1) // stacks for i in range(stacks)]
         parts = [tuple(jobs[a:b]) for a, b in pairwise([0, *ends])]
-        tasks += [Task(part, True) for part in parts]
+        tasks += [Task(part, True, group.turn is not None) for part in parts]
         parameters, most = sum(p.numel() for p in model.parameters()), max(map(len, parts))
         lines.append(
-            f"group {number}: {runs} in {len(parts)} stack{'' if len(parts) == 1 else 's'} of "
+            f"group {number}: {runs} in {len(parts)} {'stack' if group.turn is None else 'loop'}"
+            f"{'' if len(parts) == 1 else 's'} of "
             f"{'up to ' if len(parts) > 1 else ''}{most:,}: {type(model).__name__}, "
             f"{parameters:,} parameter{'' if parameters == 1 else 's'}, {_named(first)}"
+            f"{'' if group.turn is None else f'; in turn, since {group.turn}'}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines
 
@@ -329,7 +332,7 @@ def _task_seconds(task: Task) -> float:
     """Guess what a task takes on one core."""
     first = task.jobs[0].config
     steps = _steps(task.jobs[0]) * len(task.jobs)
-    if not task.stacked:
+    if not task.together or task.in_turn:
         return PER_JOB_ALONE * len(task.jobs) + steps * PER_STEP_ALONE
     data = prepared(first["data"])
     hidden = [*first["model"].get("hidden", []), data.arrays.outputs]
@@ -339,7 +342,7 @@ def _task_seconds(task: Task) -> float:
 
 
 def _group_seconds(group: Group) -> float:
-    return _task_seconds(Task(tuple(group.jobs), group.alone is None))
+    return _task_seconds(Task(tuple(group.jobs), group.alone is None, group.turn is not None))
 
 
 def _finished(job: Planned) -> Outcome:

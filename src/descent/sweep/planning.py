@@ -13,12 +13,12 @@ from descent.comparison import REPEATS
 from descent.config import check_values, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
+from descent.engine.eligible import shape, why_alone
 from descent.errors import UserError
 from descent.machine import check_counts
 from descent.metrics import check_metrics
 from descent.recording.atomic import foreign
 from descent.runs import CONFIG, FILES, Run, config_text
-from descent.stack.eligible import shape, why_alone
 from descent.sweep.composing import Composed
 
 FINAL = (Status.OK, Status.DIVERGED)
@@ -49,11 +49,13 @@ class Group:
 
     Args:
         jobs: which ones.
-        alone: why each trains by itself; None if they stack.
+        alone: why each trains by itself; None if they share a fit.
+        turn: why they take their steps in turn there; None if they stack.
     """
 
     jobs: list[Planned] = field(default_factory=list)
     alone: str | None = None
+    turn: str | None = None
 
 
 def plan(composed: Sequence[Composed], sweep: Path) -> tuple[list[Group], list[Planned]]:

@@ -13,9 +13,8 @@ if multiprocessing.parent_process() is None:  # the server itself, before what t
 
 import torch
 
-import descent.stack.directory
-import descent.stack.engine
-import descent.sweep.tasks  # noqa: F401
+import descent.sweep.tasks
+import descent.training  # noqa: F401
 
 
 def _import_more() -> None:

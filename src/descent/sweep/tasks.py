@@ -34,13 +34,15 @@ class Task:
 
     Args:
         jobs: of one group.
-        stacked: as one stack, or each alone.
+        together: in one fit, or each alone.
+        in_turn: within that fit, one after the other.
         board: the file in which progress is noted, and the row of this task; None for nowhere.
         after: what became of a stack of more jobs that these were part of; None if there was none.
     """
 
     jobs: tuple[Planned, ...]
-    stacked: bool
+    together: bool
+    in_turn: bool = False
     board: tuple[Path, int] | None = None
     after: str | None = None
 
@@ -73,15 +75,17 @@ def run_task(task: Task) -> list[Outcome]:
 
     torch.set_num_threads(1)
     _note_began(task)
-    if not task.stacked:
+    if not task.together:
         return [replace(_alone(job), after=task.after) for job in task.jobs]
     done: dict[int, Outcome] = {}
     failure: BaseException | None = None
     try:
         with _board(task) as tick, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that an operation has no rule for runs
-            for outcome in _stacked(task.jobs, tick):
-                done[outcome.number] = replace(outcome, after=task.after)
+            _together(
+                task.jobs, tick,
+                lambda o: done.update({o.number: replace(o, after=task.after)}),
+            )  # fmt: skip
     except WriteError:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -107,31 +111,30 @@ def split_task(task: Task) -> list[Task]:
     return [replace(task, jobs=(job,), after=DIED) for job in task.jobs]
 
 
-def _stacked(jobs: Sequence[Planned], tick: Callable[[int], None]) -> Iterator[Outcome]:
-    from descent.stack.device import choose_device
-    from descent.stack.directory import Directories
-    from descent.stack.engine import Stack
+def _together(
+    jobs: Sequence[Planned], tick: Callable[[int], None], done: Callable[[Outcome], None]
+) -> None:
+    """Train jobs in one fit; tell each outcome when it is known."""
+    from descent.training import train_together
 
-    first = jobs[0].config
-    data, device = prepared(first["data"]), choose_device(first["trainer"]["accelerator"])
     jobs, refused = _cleared(jobs)
-    yield from refused
+    for outcome in refused:
+        done(outcome)
     if not jobs:
         return
-    stack = Stack([job.config for job in jobs], data, device)
-    directories = Directories(
-        stack, [job.directory for job in jobs], [job.overrides for job in jobs],
-        data.describe(), str(device),
-    )  # fmt: skip
-    for ended in stack.train(tick):
-        for finished, result in zip(ended, directories.write(ended), strict=True):
-            job = jobs[finished.run]
-            if job.config["picture"] is True and result["step"]:
-                from descent.report.curves import draw_run
+    data = replace(prepared(jobs[0].config["data"]))  # tensors are made of it, and it is let go
+    runs = [Job(job.config, data, Run(job.directory), False, job.overrides, True) for job in jobs]
 
-                draw_run(job.directory, result)
-            _note(job.directory, line_of(result, job.directory.name))
-            yield _outcome(job, result)
+    def ended(number: int, result: dict[str, Any]) -> None:
+        job = jobs[number]
+        if job.config["picture"] is True and result["step"]:
+            from descent.report.curves import draw_run
+
+            draw_run(job.directory, result)
+        _note(job.directory, line_of(result, job.directory.name))
+        done(_outcome(job, result))
+
+    train_together(runs, tick, ended)
 
 
 def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:

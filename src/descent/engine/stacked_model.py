@@ -108,6 +108,12 @@ class StackedModel:
         both = self.tensors()
         return {name: both[name][run].detach().cpu().clone() for name in self.names}
 
+    def load(self, run: int, state: Mapping[str, Tensor]) -> None:
+        """Take one run's weights back."""
+        with torch.no_grad():
+            for name, t in self.tensors().items():
+                t[run] = state[name].to(t)
+
     def dropout_of(self, name: str) -> float:
         """Return the share that a dropout layer drops."""
         return float(self._modules[name].p)

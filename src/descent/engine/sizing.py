@@ -13,7 +13,6 @@ from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES
 from descent.errors import UserError
 from descent.machine import free_memory
-from descent.stack.history import Paths
 
 # Measured on two cores with 1 MiB of L2 each: MLP runs of 0.5 MiB are fastest eight to sixteen at
 # a time (0.165 ms a run-step; 0.195 from 32 on), and runs of a few hundred bytes are cheaper the
@@ -37,14 +36,29 @@ class Footprint:
     held: int
 
 
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device that `trainer.accelerator` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={accelerator}, but no GPU is found; use trainer=cpu or auto."
+        )
+    return torch.device("cuda", 0)
+
+
 def footprint(config: Mapping[str, Any], model: nn.Module, prepared: Prepared) -> Footprint:
     """Estimate what one run takes."""
     item = DTYPES.get(config["trainer"]["precision"], torch.float32).itemsize
     parameters = sum(p.numel() for p in model.parameters())
     widths = sum(m.out_features for m in model.modules() if isinstance(m, nn.Linear))
     batch = prepared.batch_size * max(1, widths) * item
-    options = config["callbacks"].get("path") or {"points": 0, "most_mib": 0.0}
-    path = Paths({"all": (parameters,)}, options["points"], options["most_mib"], item).bytes
+    options = (config["callbacks"] or {}).get("path") or {}
+    path = min(options.get("points", 0) * parameters * item, options.get("most_mib", 0) * 2**20)
     return Footprint(
         touched=4 * parameters * item + 3 * batch,
         held=int(COPIES * parameters * item + 3 * batch + path),

@@ -19,9 +19,9 @@ import descent.cli  # noqa: F401 - registers the resolvers
 from descent.blueprint import build_model
 from descent.config import plain
 from descent.data.prepare import Description, prepare
+from descent.engine import sizing
+from descent.engine.sizing import CACHED, MOST, USABLE, Footprint, footprint, memory, stack_size
 from descent.errors import UserError
-from descent.stack import sizing
-from descent.stack.sizing import CACHED, MOST, USABLE, Footprint, footprint, memory, stack_size
 
 CONF = Path(__file__).parents[2] / "conf"
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from descent.stack.rules import RULES, unstackable
+from descent.engine.stacked_optim import RULES, unstackable
 
 SHAPES = ((3, 4), (4,), ())
 RUNS, STEPS = 3, 200

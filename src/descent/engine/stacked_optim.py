@@ -114,6 +114,14 @@ class Rule:
             }
         return {i: own for i, own in made.items() if own}
 
+    def load(self, run: int, state: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take one run's state back; steps are counted for all together."""
+        for i, own in state.items():
+            for name, value in own.items():
+                if name != "step" and value is not None:
+                    kept = self._kept(name, int(i))
+                    kept[run] = value.to(kept)
+
     def _state_of(self, run: int) -> dict[str, Any]:
         # torch counts in its default type, which Lightning sets to that of the parameters
         return {"step": torch.tensor(float(self.steps), dtype=self.parameters[0].dtype)}

@@ -14,11 +14,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from descent.data.prepare import prepare
+from descent.engine.eligible import shape, why_alone
+from descent.job import Job
 from descent.recording.path import read_path
 from descent.runs import Run
-from descent.stack.directory import Directories
-from descent.stack.eligible import shape, why_alone
-from descent.stack.engine import Stack
+from descent.training import train_together
 
 Train = Callable[..., Run]
 CONF = Path(__file__).parents[2] / "conf"
@@ -37,14 +37,13 @@ def stacked(runs: list[Run], directory: Path) -> list[Run]:
     configs = [run.config() for run in runs]
     assert {why_alone(config) for config in configs} == {None}
     assert len({shape(config) for config in configs}) == 1
-    prepared = prepare(configs[0]["data"])
-    stack = Stack(configs, prepared, torch.device("cpu"))
     made = [Run(directory / f"stacked{i}") for i in range(len(runs))]
-    typed = [run.result()["overrides"] for run in runs]
-    paths = [run.path for run in made]
-    directories = Directories(stack, paths, typed, prepared.describe(), "cpu")
-    for ended in stack.train():
-        directories.write(ended)
+    prepared = prepare(configs[0]["data"])
+    jobs = [
+        Job(run.config(), prepared, to, False, tuple(run.result()["overrides"]), True)
+        for run, to in zip(runs, made, strict=True)
+    ]
+    train_together(jobs, lambda steps: None, lambda number, result: None)
     return made
 
 

@@ -25,10 +25,10 @@ from descent.blueprint import build_model, has_own_model
 from descent.data.arrays import Task
 from descent.data.prepare import Description, Prepared
 from descent.data.tensors import split_tensors
+from descent.engine.objective import stacked_loss
+from descent.engine.stacked_model import StackedModel
 from descent.errors import first_line
 from descent.losses import loss_for
-from descent.stack.scoring import stacked_loss
-from descent.stack.stacking import StackedModel
 
 Config = Mapping[str, Any]
 

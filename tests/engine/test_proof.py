@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
+from descent.engine.eligible import shape
+from descent.engine.proof import why_unproven
+from descent.engine.stacked_model import unstackable
 from descent.job import Job
 from descent.runs import Run
-from descent.stack.eligible import shape
-from descent.stack.proof import why_unproven
-from descent.stack.stacking import unstackable
 from descent.sweep.planning import Planned, prepared
 from descent.sweep.tasks import Task, run_task
 
@@ -132,11 +132,10 @@ def test_a_stack_that_fails_says_so_and_why(make_job, tmp_path, monkeypatch):
     import descent.sweep.tasks as tasks
     from descent.sweep.launching import _fallen_back
 
-    def broken(jobs: Any, tick: Any) -> Any:
+    def broken(jobs: Any, tick: Any, done: Any) -> None:
         raise RuntimeError("no room for a stack\nsecond line")
-        yield
 
-    monkeypatch.setattr(tasks, "_stacked", broken)
+    monkeypatch.setattr(tasks, "_together", broken)
     jobs = [Planned(n, (f"seed={n}",), make_job(*COMMON[:2], "model=linear", "stop.epochs=1",
             f"seed={n}", "picture=false").config, tmp_path / str(n)) for n in range(2)]  # fmt: skip
     outcomes = run_task(Task(tuple(jobs), True))

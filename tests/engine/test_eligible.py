@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from torch import nn
 
 import descent.cli  # noqa: F401 - registers the resolvers
 from descent.config import flatten, plain
-from descent.stack.eligible import shape, why_alone
+from descent.engine.eligible import in_turn, shape, why_alone
 
 CONF = Path(__file__).parents[2] / "conf"
 POINT = ("landscape=rosenbrock", "data=landscape", "model=point")
 EARLY = "callbacks=early_stopping"
-FINITE = "callbacks.early_stopping.check_finite"
 EVERY = "trainer.check_val_every_n_epoch"
 
 
@@ -87,6 +87,15 @@ def test_every_schedule_of_ours_stacks(scheduler: str) -> None:
         ("optimizer=adam", "+optimizer.amsgrad=true"),
         ("optimizer=sgd", "+optimizer.foreach=false", "+optimizer.maximize=false"),
         ("debug=overfit",),
+        ("debug=anomaly",),
+        ("debug=profiler",),
+        ("+trainer.max_time=1",),
+        ("logger=csv",),
+        ("trainer.precision=bf16-mixed",),
+        ("diagnostics=all",),
+        ("callbacks.recorder=null", "~callbacks.divergence"),
+        (EARLY, f"{EVERY}=2", "scheduler=plateau"),
+        ("optimizer._target_=torch.optim.NAdam",),
         ("penalty.l1=0.1", "clip.norm=1", "clip.value=1", "data.drop_last=true"),
     ],
 )
@@ -97,38 +106,14 @@ def test_ordinary_runs_stack(typed: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        (["trainer=ddp"], "trainer.devices=2 is Lightning's business"),
-        (["debug=anomaly"], "trainer.detect_anomaly=True is Lightning's business"),
-        (["debug=profiler"], "trainer.profiler=simple is Lightning's business"),
-        (["+trainer.max_time=1"], "trainer.max_time is Lightning's business"),
-        (["logger=csv"], "logger.csv logs run by run"),
-        (["optimizer._target_=torch.optim.NAdam"], "torch.optim.NAdam has no rule for stacks"),
-        (["+optimizer.maximize=true"], "optimizer.maximize is not known to stacks"),
-        (["+optimizer.foo=1"], "optimizer.foo is not known to stacks"),
-        *(
-            ([f"diagnostics={name}"], f"callbacks.{name} works on one run")
-            for name in choices("diagnostics")
-            if name != "all"
-        ),
-        (["diagnostics=all"], "callbacks.noise_scale works on one run"),
-        (["experiment=momentum_listing"], "callbacks.listing works on one run"),
+        (["trainer=ddp"], "trainer.devices=2 is for one run"),
+        (["experiment=momentum_listing"], "callbacks.listing prints one run"),
         (["+callbacks.mine._target_=mine.Own"], "callbacks.mine works on one run"),
-        (["callbacks.recorder=null"], "callbacks.recorder was taken out"),
-        (["~callbacks.recorder"], "callbacks.recorder was taken out"),
-        (["callbacks.divergence=null"], "callbacks.divergence was taken out"),
-        ([EARLY, f"{FINITE}=true"], "callbacks.early_stopping.check_finite needs Lightning"),
-        ([EARLY, f"~{FINITE}"], "callbacks.early_stopping.check_finite needs Lightning"),
-        (
-            [EARLY, "+callbacks.early_stopping.stopping_threshold=1"],
-            "callbacks.early_stopping.stopping_threshold needs Lightning",
-        ),
-        ([EARLY, f"{EVERY}=2"], f"early stopping with {EVERY} needs Lightning"),
         (
             ["+callbacks.stop._target_=lightning.pytorch.callbacks.EarlyStopping",
-             "+callbacks.stop.monitor=val/loss", "+callbacks.stop.check_finite=false"],
-            "early stopping goes by another name than callbacks.early_stopping",
+             "+callbacks.stop.monitor=val/loss", "+callbacks.stop.stopping_threshold=1"],
+            "callbacks.stop works on one run",
         ),
-        (["scheduler=plateau", f"{EVERY}=2"], f"a plateau schedule with {EVERY} needs Lightning"),
     ],
 )  # fmt: skip
 def test_what_trains_alone_says_why(typed: list[str], why: str) -> None:
@@ -139,21 +124,26 @@ def test_what_trains_alone_says_why(typed: list[str], why: str) -> None:
     ("key", "value"),
     [
         *(("devices", 2), ("devices", [0]), ("accelerator", "mps"), ("strategy", "ddp")),
-        *(("precision", kind) for kind in ("bf16-mixed", "16-mixed", "bf16-true", "16-true")),
-        *(("limit_val_batches", 0), ("limit_val_batches", 0.5), ("limit_val_batches", 2)),
-        *(("deterministic", True), ("deterministic", "warn"), ("detect_anomaly", True)),
-        ("profiler", "simple"),
+        *(("precision", kind) for kind in ("16-mixed", "16-true")),
+        *(("limit_val_batches", 1), ("limit_val_batches", 0.5), ("limit_val_batches", 2)),
     ],
 )
-def test_what_lightning_alone_can_do_trains_alone(key: str, value: Any) -> None:
+def test_what_is_for_one_run_trains_alone(key: str, value: Any) -> None:
     why = why_alone(changed(resolved(), f"trainer.{key}", value))
-    assert why == f"trainer.{key}={value} is Lightning's business"
+    assert why == f"trainer.{key}={value} is for one run"
 
 
-def test_no_option_of_the_trainer_is_passed_over() -> None:
-    told = [key for key, _ in flatten({"trainer": resolved()["trainer"]})]
-    alone = {key: why_alone(changed(resolved(), key, "other")) is not None for key in told}
-    assert [key for key in told if not alone[key]] == ["trainer._target_", "trainer.threads", EVERY]
+@pytest.mark.parametrize(
+    ("optimizer", "why"),
+    [
+        (["optimizer=sgd"], None),
+        (["optimizer._target_=torch.optim.NAdam"], "torch.optim.NAdam has no rule for stacks"),
+        (["+optimizer.maximize=true"], "optimizer.maximize is not known to stacks"),
+        (["+optimizer.foo=1"], "optimizer.foo is not known to stacks"),
+    ],
+)
+def test_what_takes_its_steps_in_turn_says_why(optimizer: list[str], why: str | None) -> None:
+    assert in_turn(resolved(*optimizer), nn.Linear(1, 1)) == why
 
 
 # ---- shapes

@@ -1,0 +1,1 @@
+"""The one way to train: R runs under one Lightning fit, by one of three kernels."""

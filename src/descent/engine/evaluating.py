@@ -1,0 +1,86 @@
+"""R runs looked at from outside: mean losses and outputs over a split, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from descent.data.prepare import Description
+from descent.engine.kernel import Kernel
+from descent.engine.objective import stacked_loss
+from descent.metrics import of_task
+from descent.scores import Scores
+from descent.shapes import Float
+
+Metrics = dict[str, Float[np.ndarray, " A"]]  # by name
+
+
+class Evaluator:
+    """Evaluates runs piece by piece, or from pieces that somebody else evaluated.
+
+    Args:
+        data: the task and the target's scale.
+        rows: how many each split holds; splits with none get no metrics.
+    """
+
+    def __init__(self, data: Description, rows: Mapping[str, int]) -> None:
+        self.data, self.rows = data, rows
+        self._scores: dict[str, Scores] = {}
+        self._pieces: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def names(self, split: str) -> list[str]:
+        """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
+        if not self.rows[split]:
+            return []
+        names = [
+            metric.name for metric in of_task(self.data.task, self.rows[split], self.data.metrics)
+        ]
+        return [f"{split}/{name}" for name in ("loss", *names)]
+
+    @torch.no_grad()
+    def losses(self, kernel: Kernel, x: Float[Tensor, "n F"], y: Tensor) -> Float[Tensor, " A"]:
+        """Return each run's mean loss, in float64 on the CPU."""
+        size = kernel.piece(x)
+        total = torch.zeros((), dtype=torch.float64)
+        for xb, yb in zip(x.split(size), y.split(size), strict=True):
+            loss = stacked_loss(self.data.task, kernel.outputs(xb), yb.unsqueeze(0))
+            # summed on the host: pieces are few, and not every device knows float64
+            total = total + loss.cpu().double() * len(xb)
+        return total / len(x)
+
+    @torch.no_grad()
+    def metrics(
+        self, kernel: Kernel, split: str, x: Float[Tensor, "n F"], y: Tensor,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Metrics:  # fmt: skip
+        """Return each run's metrics of a split, at other weights [r, ...] if they are given."""
+        size = kernel.piece(x)
+        for xb, yb in zip(x.split(size), y.split(size), strict=True):
+            self.add(kernel.outputs(xb, weights), yb)
+        if split not in self._scores:
+            self._scores[split] = Scores(self.data, y.cpu())
+        return self.take(split, self._scores[split])
+
+    def add(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> None:
+        """Take a piece of a split."""
+        loss = stacked_loss(self.data.task, outputs, y.unsqueeze(0))
+        self._pieces.append((loss.cpu().double() * len(y), outputs.cpu(), y))
+
+    def take(self, split: str, scores: Scores | None = None) -> Metrics:
+        """Return the metrics of the pieces taken, and begin anew."""
+        pieces, self._pieces = self._pieces, []
+        losses, outputs, targets = zip(*pieces, strict=True)
+        if scores is None:
+            scores = Scores(self.data, torch.cat(targets).cpu())
+        found = {"loss": _total(losses) / sum(map(len, targets)), **scores(torch.cat(outputs, 1))}
+        return {f"{split}/{name}": values.numpy() for name, values in found.items()}
+
+
+def _total(terms: Sequence[Tensor]) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
+    for term in terms:
+        total = total + term
+    return total

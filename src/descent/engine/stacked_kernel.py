@@ -1,0 +1,183 @@
+"""R runs of one shape in lockstep: batched products or vmap, optimizers with per-run numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from descent.blueprint import build_optimizer, build_schedule
+from descent.config import flatten
+from descent.data.prepare import Description
+from descent.engine.noise import Noise
+from descent.engine.objective import Objective
+from descent.engine.rates import Rates, Track
+from descent.engine.stacked_model import StackedModel
+from descent.engine.stacked_optim import RULES
+from descent.shapes import Float, Int
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
+
+Config = Mapping[str, Any]
+# Numbers in the widest layer at a time: measured, twice as fast as with rows in one piece, because
+# the outputs of a layer are still in the cache when the next one wants them.
+PIECE = 2**18
+LEAST_ROWS = 64
+
+
+class StackedKernel:
+    """Runs that differ only in numbers.
+
+    Args:
+        configs: of each run; runs of one seed are neighbours.
+        models: of each run, at their start; runs may share one.
+        data: what all are trained on.
+        device: where to.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[Config],
+        models: Sequence[nn.Module],
+        data: Description,
+        device: torch.device,
+    ) -> None:
+        self._stack = StackedModel(models, device)
+        self._parameters = list(self._stack.parameters.values())
+        options = [config["optimizer"] for config in configs]
+        self._rule = RULES[options[0]["_target_"]](self._parameters, options)
+        self._options = options
+        self._noise = Noise([config["seed"] for config in configs], self._stack)
+        like = self._parameters[0].detach()
+        self._objective = Objective(data.task, self._stack, configs, like)
+        self.rates = _rates(configs, data)
+        self._lr: tuple[np.ndarray | None, Tensor] = (None, like)
+
+    def configure(self) -> None:
+        """Leave Lightning without an optimizer: it has none for R runs."""
+
+    def bind(self, module: LightningModule, step: int) -> None:
+        """Set the count of steps, which corrections for a start at zero go by."""
+        self._rule.steps = step
+
+    def batches(
+        self, x: Float[Tensor, "S KB F"], y: Tensor, size: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Cut a window into the batches [S, B, ...] of its seeds."""
+        return zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)
+
+    def step(
+        self, x: Float[Tensor, "S B F"], y: Tensor, lr: Float[np.ndarray, " A"], measure: bool
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"] | None]:
+        """Take a step."""
+        if self._lr[0] is not lr:
+            self._lr = (lr, torch.from_numpy(lr).to(self._parameters[0]))
+        loss = self._objective(self._stack(x, self._noise.masks(x.shape[1])), y)
+        found = torch.autograd.grad(loss.sum(), self._parameters)
+        with torch.no_grad():
+            gradients, norm = self._objective.clipped(found, measure)
+            self._rule.step(gradients, self._lr[1])
+        return loss.detach(), norm
+
+    # ---- evaluation
+
+    def judged(self) -> AbstractContextManager[None]:
+        """Leave the weights as they are: no rule of a stack has others to judge by."""
+        return nullcontext()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Hold the model in evaluation mode."""
+        self._stack.train(False)
+        try:
+            yield
+        finally:
+            self._stack.train(True)
+
+    def piece(self, x: Float[Tensor, "n F"]) -> int:
+        """Return how many rows keep a layer's outputs in the cache."""
+        widest = max(x.shape[1], *(p.shape[1] for p in self._parameters if p.ndim > 1))
+        return max(LEAST_ROWS, PIECE // (self._stack.runs * widest))
+
+    def outputs(
+        self, x: Float[Tensor, "n F"], weights: Mapping[str, Tensor] | None = None
+    ) -> Float[Tensor, "A n C"]:
+        """Return the outputs."""
+        return self._stack(x.unsqueeze(0), weights=weights)
+
+    def penalties(self) -> Float[Tensor, " A"]:
+        """Return each run's penalty."""
+        return self._objective.penalty()
+
+    # ---- weights and states
+
+    def place(self) -> Float[Tensor, "A P"]:
+        """Return each run's parameters as one row, copied."""
+        return torch.cat([p.detach().flatten(1) for p in self._parameters], dim=1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters and constants, [A, ...], in the order of the model's `state_dict`."""
+        both = self._stack.tensors()
+        return {name: both[name].detach() for name in self._stack.names}
+
+    def model(self, column: int) -> nn.Module:
+        """Return the one module that there is, at a run's weights."""
+        self._stack.skeleton.load_state_dict(self._stack.state_of(column))
+        return self._stack.skeleton
+
+    def options(self, column: int) -> tuple[type[torch.optim.Optimizer], Mapping[str, Any]]:
+        """Return a run's optimizer and its options, with torch's defaults and the present lr."""
+        group = self.rates.track(column).optimizer.param_groups[0]
+        return self._rule.torch_class, group
+
+    def keep(self, columns: Int[Tensor, " a"]) -> None:
+        """Let go of all other columns."""
+        at = columns.to(self._parameters[0].device)
+        self._stack.keep(at)
+        self._parameters = list(self._stack.parameters.values())
+        self._rule.keep(self._parameters, at)
+        self._objective.keep(at)
+        self._noise.keep(columns.tolist())
+        self._lr = (None, self._parameters[0])
+
+    def state(self, column: int) -> dict[str, Any]:
+        """Return what a run alone would keep, as torch's optimizers have it."""
+        group = dict(self.rates.track(column).optimizer.state_dict()["param_groups"][0])
+        group["params"] = list(range(len(self._parameters)))
+        return {
+            "weights": self._stack.state_of(column),
+            "optimizer": {"state": self._rule.state(column), "param_groups": [group]},
+            **self._noise.state(column),
+        }
+
+    def load(self, column: int, state: Mapping[str, Any]) -> None:
+        """Take weights and optimizer back."""
+        self._stack.load(column, state["weights"])
+        self._rule.load(column, state["optimizer"]["state"])
+
+    def load_streams(self, column: int, state: Mapping[str, Any]) -> None:
+        """Take the stream back."""
+        self._noise.load(column, state)
+
+
+def _rates(configs: Sequence[Config], data: Description) -> Rates:
+    """Return the tracks of runs, on a parameter that nobody needs; runs of one recipe share one."""
+    tracks: list[Track] = []
+    of: list[int] = []
+    known: dict[Any, int] = {}
+    for config in configs:
+        key = tuple((k, str(v)) for g in ("optimizer", "scheduler") for k, v in
+                    flatten({g: config[g]}))  # fmt: skip
+        at = known.get(key)
+        if at is None or tracks[at].watches:
+            at = known[key] = len(tracks)
+            optimizer = build_optimizer(config)([nn.Parameter(torch.zeros(1))])
+            tracks.append(Track(optimizer, build_schedule(config, data)))
+            optimizer.step()  # torch's schedules look whether it was called
+        of.append(at)
+    return Rates(tracks, of)

@@ -1,1 +1,0 @@
-"""Runs of one shape, trained in lockstep as one program."""

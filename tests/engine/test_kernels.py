@@ -1,0 +1,350 @@
+"""Three kernels beside a loop written by hand with torch.optim: the same steps, in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor, nn
+
+import descent.cli  # noqa: F401 - registers the resolvers
+from descent.blueprint import build_model, build_optimizer, build_schedule
+from descent.config import plain
+from descent.data.prepare import Description, Prepared, prepare
+from descent.data.tensors import split_tensors
+from descent.engine.loop_kernel import LoopKernel
+from descent.engine.module_kernel import ModuleKernel
+from descent.engine.stacked_kernel import StackedKernel
+from descent.engine.stepping import Clip
+from descent.job import Job
+from descent.losses import Penalty, loss_for
+from descent.runs import Run
+from descent.sweep.composing import Composed
+from descent.sweep.launching import Options, launch
+from descent.training import train_together
+
+CONF = Path(__file__).parents[2] / "conf"
+CPU = torch.device("cpu")
+STEPS = 12
+BASE = ("trainer=float64", "stop.epochs=4", "data.batch_size=20")
+WORK = {
+    "mlp": (*BASE, "data=wine", "model.hidden=[6,5]"),
+    "binary": (*BASE, "data=breast_cancer", "model.hidden=[5]", "model.activation=tanh"),
+    "linear": (*BASE, "data=diabetes", "model=linear"),
+    "vmap": (*BASE, "data=diabetes", "model=linear", "~model.init",
+             "model._target_=torch.nn.Linear"),
+}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": [{"lr": 0.05}, {"lr": 0.02, "weight_decay": 0.1}, {"lr": 0.1}],
+    "momentum": [{"lr": 0.01}, {"lr": 0.02, "momentum": 0.5, "dampening": 0.3}, {"momentum": 0.0}],
+    "nesterov": [{"lr": 0.01}, {"momentum": 0.5}, {"lr": 0.02, "weight_decay": 0.01}],
+    "adagrad": [{"lr": 0.05}, {"lr": 0.1, "lr_decay": 0.1}, {"initial_accumulator_value": 0.1}],
+    "rmsprop": [{"lr": 1e-3}, {"alpha": 0.9}, {"momentum": 0.5, "weight_decay": 0.01}],
+    "adam": [{"lr": 1e-2}, {"betas": [0.8, 0.9]}, {"weight_decay": 0.1, "eps": 1e-4}],
+    "adamw": [{"lr": 1e-2}, {"betas": [0.8, 0.9]}, {"weight_decay": 0.1}],
+}
+SCHEDULES = ("constant", "step", "exponential", "inverse_time", "cosine", "warmup_cosine")
+FREE = {"penalty": {"l1": 0.0, "l2": 0.0}, "clip": {"norm": None, "value": None}}
+
+
+@cache
+def resolved(*typed: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return plain(compose("train", overrides=list(typed)))
+
+
+@cache
+def prepared_for(name: str) -> Prepared:
+    return prepare(resolved(*WORK[name])["data"])
+
+
+def three(work: str, optimizer: str, changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return configs of three runs that differ in numbers of the optimizer, and what is given."""
+    configs = []
+    for seed, own in enumerate(changes):
+        config = copy.deepcopy(resolved(*WORK[work], f"optimizer={optimizer}"))
+        config["seed"] = seed // 2  # two of one seed, and another
+        for group, values in own.items():
+            if isinstance(values, dict):
+                config[group] |= values
+            else:
+                config["optimizer"][group] = values
+        configs.append(config)
+    return configs
+
+
+def batches(x: Tensor, y: Tensor, size: int = 20) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of some steps, each another and the last a short one."""
+    for k in range(STEPS):
+        count = size if k < STEPS - 1 else size // 3
+        rows = (torch.arange(count) + 13 * k) % len(x)
+        yield x[rows], y[rows]
+
+
+Steps = tuple[np.ndarray, list[dict[str, Tensor]]]  # losses [K, R], weights of each run at the end
+
+
+def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor) -> Any:
+    """The loop that every tutorial writes, with penalties, clipping and a schedule."""
+    model = build_model(config, data).double()
+    optimizer = build_optimizer(config)(model.parameters())
+    schedule, loss_of = build_schedule(config, data), loss_for(data.task)
+    scheduler, losses = schedule.make(optimizer), []
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    for xb, yb in batches(x, y):
+        optimizer.zero_grad()
+        loss = loss_of(model(xb), yb)
+        for w in matrices:
+            loss = loss + config["penalty"]["l1"] * w.abs().sum()
+            loss = loss + config["penalty"]["l2"] / 2 * w.square().sum()
+        loss.backward()
+        if config["clip"]["norm"] is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config["clip"]["norm"])
+        if config["clip"]["value"] is not None:
+            nn.utils.clip_grad_value_(model.parameters(), config["clip"]["value"])
+        optimizer.step()
+        if schedule.interval == "step":
+            scheduler.step()
+        losses.append(loss.item())
+    return losses, model.state_dict()
+
+
+def single(config: dict[str, Any], data: Description) -> ModuleKernel:
+    return ModuleKernel(
+        build_model(config, data), data.task, build_optimizer(config),
+        build_schedule(config, data), Penalty(**config["penalty"]), Clip(**config["clip"]),
+        config["seed"],
+    )  # fmt: skip
+
+
+def stepped(kernel: Any, runs: int, x: Tensor, y: Tensor) -> Steps:
+    """Take the steps with a kernel, as the learner does."""
+    losses = []
+    for xb, yb in batches(x, y):
+        one = isinstance(kernel, ModuleKernel)
+        rows = (xb, yb) if one else (xb.unsqueeze(0), yb.unsqueeze(0))
+        loss, _ = kernel.step(*rows, kernel.rates.values, False)
+        losses.append(loss.reshape(-1))
+        if kernel.rates.per_step:
+            kernel.rates.end_step()
+    weights = [{n: t[run].clone() for n, t in kernel.tensors().items()} for run in range(runs)]
+    return torch.stack(losses).numpy(), weights
+
+
+def hold_kernels_against_hand(work: str, configs: list[dict[str, Any]]) -> None:
+    prepared = prepared_for(work)
+    data = Description.from_dict(prepared.describe())
+    x, y = split_tensors(prepared, "train", CPU, torch.float64)
+    runs = len(configs)
+    stacked = StackedKernel(configs, [build_model(c, data) for c in configs], data, CPU)
+    loop = LoopKernel([single(config, data) for config in configs], CPU)
+    loop.bind(L.LightningModule(), 0)
+    ones = []
+    for config in configs:
+        ones.append(single(config, data))
+        ones[-1].configure_alone()
+    made = {
+        "stacked": stepped(stacked, runs, x, y),
+        "loop": stepped(loop, runs, x, y),
+        "module": [stepped(one, 1, x, y) for one in ones],
+    }
+    made["module"] = (
+        np.concatenate([losses for losses, _ in made["module"]], axis=1),
+        [weights[0] for _, weights in made["module"]],
+    )
+    for run, config in enumerate(configs):
+        losses, state = by_hand(config, data, x, y)
+        for name, (found, weights) in made.items():
+            np.testing.assert_allclose(found[:, run], losses, rtol=1e-10, err_msg=f"{name} {run}")
+            for key, value in state.items():
+                torch.testing.assert_close(weights[run][key], value, rtol=1e-10, atol=1e-12)
+
+
+QUICK = {("mlp", "momentum"), ("linear", "adam"), ("binary", "rmsprop"), ("vmap", "sgd")}
+
+
+@pytest.mark.parametrize(
+    ("work", "optimizer"),
+    [
+        pytest.param(work, name, marks=() if (work, name) in QUICK else pytest.mark.slow)
+        for work in WORK
+        for name in OPTIMIZERS
+    ],
+)
+def test_every_optimizer_takes_the_steps_of_torch_in_every_kernel(work, optimizer):
+    configs = three(work, optimizer, OPTIMIZERS[optimizer])
+    hold_kernels_against_hand(work, configs)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [pytest.param(s, marks=() if s == "cosine" else pytest.mark.slow) for s in SCHEDULES],
+)
+def test_every_schedule_by_step_gives_the_rates_of_torch_in_every_kernel(scheduler):
+    typed = (*WORK["mlp"], f"scheduler={scheduler}")
+    node = resolved(*typed, *(["scheduler.step_size=3"] if scheduler == "step" else []))
+    changes = [{"scheduler": {**node["scheduler"], "interval": "step"}, "lr": lr} for lr in
+               (0.05, 0.02, 0.1)]  # fmt: skip
+    configs = three("mlp", "momentum", changes)
+    for config in configs:
+        config["scheduler"] = dict(changes[0]["scheduler"])
+    hold_kernels_against_hand("mlp", configs)
+
+
+@pytest.mark.parametrize("work", ["mlp", pytest.param("linear", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [{"penalty": {"l1": 0.01, "l2": 0.0}}, {"penalty": {"l1": 0.0, "l2": 0.3}}, {}],
+        [{"clip": {"norm": 0.1, "value": None}}, {"clip": {"norm": None, "value": 0.01}}, {}],
+        [{"clip": {"norm": 1.0, "value": 0.02}, "penalty": {"l1": 0.1, "l2": 0.1}}, {}, {}],
+    ],
+    ids=["penalty", "clip", "both"],
+)
+def test_penalties_and_clipping_are_those_of_a_hand_written_loop_in_every_kernel(work, changes):
+    hold_kernels_against_hand(work, three(work, "momentum", changes))
+
+
+def test_runs_that_have_ended_leave_and_the_rest_go_on_as_if_nothing_were():
+    configs = three("mlp", "adam", OPTIMIZERS["adam"])
+    prepared = prepared_for("mlp")
+    data = Description.from_dict(prepared.describe())
+    x, y = split_tensors(prepared, "train", CPU, torch.float64)
+    kernels = [
+        StackedKernel(configs, [build_model(c, data) for c in configs], data, CPU),
+        LoopKernel([single(config, data) for config in configs], CPU),
+    ]
+    kernels[1].bind(L.LightningModule(), 0)  # type: ignore[attr-defined]
+    for kernel in kernels:
+        for k, (xb, yb) in enumerate(batches(x, y)):
+            kernel.step(xb.unsqueeze(0), yb.unsqueeze(0), kernel.rates.values, False)
+            if k == 4:
+                kernel.keep(torch.tensor([0, 2]))
+                kernel.rates.keep([0, 2])
+        for column, run in enumerate((0, 2)):
+            _, state = by_hand(configs[run], data, x, y)
+            for key, value in state.items():
+                torch.testing.assert_close(kernel.tensors()[key][column], value, rtol=1e-9, atol=0)
+
+
+# ---- whole fits
+
+
+def jobs_of(make_job: Callable[..., Job], path: Path, *each: tuple[str, ...]) -> list[Job]:
+    made = []
+    for i, typed in enumerate(each):
+        job = make_job(*typed, "picture=false")
+        made.append(Job(job.config, job.prepared, Run(path / str(i)), False, typed, True))
+    return made
+
+
+STRANGER = """
+import torch
+
+class Stranger(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.1, heat=0.0):
+        super().__init__(params, {"lr": lr, "heat": heat})
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p -= group["lr"] * p.grad.sign() * (1 + group["heat"] * torch.rand(()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("optimizer=sgd", "optimizer._target_=strangers_optim.Stranger", "~optimizer.weight_decay",
+         "+optimizer.heat=0.5"),
+        ("optimizer=adam", "optimizer._target_=torch.optim.NAdam", "model.dropout=0.3"),
+        ("diagnostics=all", "callbacks.noise_scale.exact=false"),
+        ("logger=csv", "scheduler=plateau", "scheduler.patience=0"),
+        ("callbacks=early_stopping", "callbacks.early_stopping.patience=1",
+         "trainer.check_val_every_n_epoch=2"),
+        ("trainer.detect_anomaly=true", "callbacks.full_loss.every_n_steps=3"),
+    ],
+    ids=["stranger", "nadam", "diagnostics", "csv", "early", "anomaly"],
+)  # fmt: skip
+def test_whatever_runs_alone_runs_together_with_the_same_figures(
+    more, make_job, train_run, tmp_path, monkeypatch
+):
+    (tmp_path / "strangers_optim.py").write_text(STRANGER)
+    monkeypatch.syspath_prepend(tmp_path)
+    typed = (*WORK["mlp"], "stop.epochs=3", *more)
+    each = [(*typed, f"seed={i}", "optimizer.lr=0.01") for i in (0, 0, 1)]
+    each[1] = (*typed, "seed=0", "optimizer.lr=0.02")
+    alone = [train_run(*one) for one in each]
+    together = jobs_of(make_job, tmp_path / "together", *each)
+    train_together(together, lambda steps: None, lambda number, result: None)
+    for one, job in zip(alone, together, strict=True):
+        for name in ("steps.csv", "epochs.csv"):
+            a, b = (pl.read_csv(r.path / name, infer_schema_length=None) for r in (one, job.run))
+            assert a.columns == b.columns
+            for column in set(a.columns) - {"seconds"}:
+                x, y = (t[column].cast(pl.Float64, strict=False).to_numpy() for t in (a, b))
+                np.testing.assert_allclose(y, x, rtol=1e-9, atol=1e-12, err_msg=column)
+        first, second = one.checkpoint("last"), job.run.checkpoint("last")
+        for key, value in first["state_dict"].items():
+            torch.testing.assert_close(second["state_dict"][key], value, rtol=1e-9, atol=1e-12)
+        assert first["callbacks"].keys() == second["callbacks"].keys()
+        assert one.result()["reason"] == job.run.result()["reason"]
+        csvs = [sorted(p.name for p in r.path.rglob("metrics.csv")) for r in (one, job.run)]
+        assert csvs[0] == csvs[1]
+
+
+def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, monkeypatch):
+    calls: list[tuple[int, str]] = []
+    fit = L.Trainer.fit
+
+    def spy(self: L.Trainer, model: Any, *given: Any, **named: Any) -> Any:
+        calls.append((model.runs, type(model.kernel).__name__))
+        return fit(self, model, *given, **named)
+
+    monkeypatch.setattr(L.Trainer, "fit", spy)
+    typed = (*WORK["linear"], "stop.epochs=1")
+    lists = [
+        *((*typed, "optimizer=sgd", f"seed={seed}") for seed in range(3)),
+        *((*typed, "optimizer=adam", f"seed={seed}") for seed in range(2)),
+        *((*typed, "optimizer=adam", "optimizer._target_=torch.optim.NAdam", f"seed={s}")
+          for s in range(2)),
+        (*typed, "data.batch_size=7"),
+    ]  # fmt: skip
+    composed = [
+        Composed(i, tuple(one), copy.deepcopy(resolved(*one)), Path(str(i)))
+        for i, one in enumerate(lists)
+    ]
+    (tmp_path / "sweep").mkdir()
+    outcomes = launch(composed, tmp_path / "sweep", Options())
+    assert [outcome.status for outcome in outcomes] == ["ok"] * len(lists)
+    assert sorted(calls) == [
+        (1, "ModuleKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (3, "StackedKernel"),
+    ]  # fmt: skip
+
+
+def test_each_reason_is_given_in_one_module_and_one_module_builds_a_trainer():
+    src = CONF.parent / "src" / "descent"
+    # a sweep that ends speaks for jobs that are not its own process's to end
+    paths = [path for path in src.rglob("*.py") if path.parent.name != "sweep"]
+    texts = {path: path.read_text() for path in paths}
+    from descent.endings import Reason
+
+    for reason in Reason:
+        givers = [
+            path.name for path, text in texts.items() if f"Ending(Reason.{reason.name}," in text
+        ]
+        assert len(givers) <= 1, (reason, givers)
+    builders = [
+        p.name for p, text in texts.items() if "L.Trainer(" in text or '"trainer", **' in text
+    ]
+    assert builders == ["assembly.py"]
