@@ -15,9 +15,10 @@ from descent.report.output import PAGE, check_output, report_directory
 from descent.study.advice import Advice, advice
 from descent.study.grid import Grid
 from descent.study.lesson import Lesson, lesson
+from descent.study.options import OPTIMIZER, ordered, text
 from descent.study.reading import read_study
 from descent.study.settings import Measure, Setting, directed, is_stopped, measures, settings
-from descent.study.targets import Hit, choose_target, hits
+from descent.study.targets import Hit, choose_target, hits, target_words
 from descent.study.trials import Study
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def answer_of(reporting: SweepReporting, grids: Sequence[Grid] = ()) -> Advice:
         lead, *more = reporting.taught.sentences
         return Advice(None, (), (lead,), tuple(more), next_sweeps=reporting.taught.again)
     first = reporting.measures[0]
-    return advice(reporting.study, reporting.settings[first.name], grids, first)
+    answer = advice(reporting.study, reporting.settings[first.name], grids, first)
+    if reporting.target is None:
+        return answer
+    told = target_words(reporting.study, reporting.target)
+    return replace(answer, details=(*answer.details, told))
 
 
 def tell(reporting: SweepReporting, answer: Advice) -> None:
@@ -183,6 +188,8 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.study.sensitivity import lines
 
     study, (first, *others) = reporting.study, reporting.measures
+    names = ordered(t.values[OPTIMIZER] for t in study.trials) if OPTIMIZER in study.swept else ()
+    places = {text(name): i for i, name in enumerate(names)}  # one colour each on the whole page
     drawn = [heatmap(grids)]
     for measure in others:
         if measure.name in ALSO_MAPPED:
@@ -193,7 +200,7 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     # what training begins at, and so the figure of sensitivity, is known of the full loss alone
     for measure in (first, *(measure for measure in others if measure.name == FULL_LOSS)):
         found = lines(study, measure, reporting.hits)
-        picture = sensitivity(found) if found is not None else None
+        picture = sensitivity(found, places) if found is not None else None
         name = "sensitivity" if measure is first else f"sensitivity_{measure.name}"
         drawn.append(_named(picture, name))
     if reporting.target is not None:
@@ -202,8 +209,9 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
         if drawn[-1] is None:  # whose caption would have said it
             notes += [size.budget for size in sizes if size.budget]
     profile = profiles.profile(study)
-    drawn.append(performance(profile) if profile is not None else None)
-    drawn.append(bands(curves.bands(study, reporting.settings[first.name])))
+    drawn.append(performance(profile, places) if profile is not None else None)
+    shown = curves.bands(study, reporting.settings[first.name], first.label)
+    drawn.append(bands(shown, places))
     return [picture for picture in drawn if picture is not None]
 
 

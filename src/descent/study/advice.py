@@ -24,6 +24,7 @@ from descent.study.wording import (
     equal_words,
     no_winner_words,
     split_words,
+    test_words,
     winner_words,
 )
 
@@ -150,7 +151,7 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     inside = places(study, settings, winner, measure)
     edges = [place.why for place in inside if place.why]
     told = [effect_words(one, measure) for one in effects(whole, measure)]
-    told += filter(None, [split_words(study, winner, measure)])
+    told += filter(None, [split_words(study, winner, measure), test_words(winner)])
     following = rest or further(study, winner, found.tied, inside)
     end: tuple[str, ...] = ()
     if following is None and met is not None and met.fixed:
@@ -205,6 +206,7 @@ def _confirmed(study: Study, found: Advice, measure: Measure) -> Advice:
         found, winner=taken, winners=(taken,), end=(end,),
         lead=(winner_words(taken, measure),), repeats=(repeat(study, taken),),
         doubts=tuple(w for w in found.doubts if w != FLATTERED),
+        details=tuple(filter(None, [split_words(study, taken, measure), test_words(taken)])),
         tied=tuple(s for s in may_be if s is not taken),
     )  # fmt: skip
 

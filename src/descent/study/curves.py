@@ -35,6 +35,7 @@ class Band:
         step: [n] common to all its trials.
         low, median, high: [n] quartiles over the seeds.
         each: [trials, n] every trial's values.
+        ends: [trials] the last finite value of each, wherever it ended.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Band:
     median: np.ndarray
     high: np.ndarray
     each: np.ndarray
+    ends: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,19 @@ class Lost:
 
 @dataclass(frozen=True)
 class Bands:
-    """Args: name of the loss, the best setting of each optimizer, the worst one, the lost."""
+    """The best setting of each optimizer, the worst one, and the lost.
+
+    Args: name of the loss; those; by what they are the best and the worst, in words.
+    """
 
     loss: str
     best: tuple[Band, ...]
     worst: Band | None
     lost: tuple[Lost, ...]
+    by: str = ""
 
 
-def bands(study: Study, settings: Sequence[Setting]) -> Bands:
+def bands(study: Study, settings: Sequence[Setting], by: str = "") -> Bands:
     """Return the curves of the best setting of each optimizer, the worst one, and the lost.
 
     Best and worst are among the settings that lost no trial; across problems none is the worst. Of
@@ -81,6 +87,7 @@ def bands(study: Study, settings: Sequence[Setting]) -> Bands:
     Args:
         study: the trials.
         settings: of `settings`, best first.
+        by: the label of the measure that orders them.
     """
     whole = [s for s in settings if s.standing == "complete"]
     within = bool(_callback(study).get("every_n_steps"))
@@ -99,7 +106,7 @@ def bands(study: Study, settings: Sequence[Setting]) -> Bands:
     last = whole[-1] if whole and whole[-1] not in chosen and not problem_keys(study) else None
     worst = None if last is None else _band(last, readers[name])
     lost = [_lost(trial, readers[name], NAMES[name]) for trial in _diverged(study)]
-    return Bands(NAMES[name], tuple(drawn), worst, tuple(lost))
+    return Bands(NAMES[name], tuple(drawn), worst, tuple(lost), by)
 
 
 def _callback(study: Study) -> dict[str, object]:
@@ -114,7 +121,13 @@ def _band(setting: Setting, read: Reader) -> Band | None:
         return None
     each = np.array([track.loss[np.searchsorted(track.step, step)] for track in tracks])
     low, median, high = np.quantile(each, [0.25, 0.5, 0.75], axis=0)
-    return Band(label(setting.values), setting, step, low, median, high, each)
+    ends = np.array([_end(track) for track in tracks])
+    return Band(label(setting.values), setting, step, low, median, high, each, ends)
+
+
+def _end(track: Track) -> float:
+    known = track.loss[np.isfinite(track.loss)]
+    return float(known[-1]) if len(known) else np.nan
 
 
 def _diverged(study: Study) -> list[Trial]:

@@ -91,13 +91,14 @@ def fit_critical(
         )  # fmt: skip
     if low > 0 and high <= CLOSED * low:
         return Fit(curve.least, curve.critical, (low, high), "")
-    return Fit(NAN, NAN, (low, high), _bound(low, high, rows))
+    low = low if low >= rows.min() / 2 else 0.0  # farther ends say nothing of these sizes
+    high = high if high <= 2 * rows.max() else math.inf
+    return Fit(NAN, NAN, (low, high), _bound(low, high))
 
 
-def _bound(low: float, high: float, rows: np.ndarray) -> str:
+def _bound(low: float, high: float) -> str:
     """Return what an open or wide interval still says."""
-    above = low > 0 and low >= rows.min() / 2
-    below = math.isfinite(high) and high <= 2 * rows.max()
+    above, below = low > 0, math.isfinite(high)
     if above and below:
         return f"B_crit lies between {low:,.3g} and {high:,.3g} (95%), too wide for a number."
     if above:

@@ -89,12 +89,17 @@ def further(
         found: of `places`.
     """
     moving = [place for place in found if place.further]
-    moving.sort(key=lambda place: -study.influence.get(place.key, 0.0))
+    rate = learning_rate(study)
+    moved = any(place.key == BATCH and place.edge for place in moving)
+    if moved:  # lr is bracketed anyway
+        moving = [place for place in moving if place.key != rate or place.edge]
+    moving.sort(key=lambda place: (place.key != BATCH, -study.influence.get(place.key, 0.0)))
     options: dict[str, tuple[Value, ...]] = {k: (v,) for k, v in winner.values.items()}
     aims: list[str] = []
     for place in moving:
         values = dict(options) | {place.key: ordered(place.further)}
-        rate = learning_rate(study)
+        if place.key == rate and moved:
+            values[place.key] = ordered([*options[rate], *place.further])
         if place.key == BATCH and place.edge and rate:
             values[rate] = ordered([*options[rate], *_bracket(place, winner, rate)])
         if math.prod(map(len, values.values())) > MOST_SETTINGS and aims:

@@ -34,6 +34,7 @@ class Line:
             known. Source: see `sensitivity`.
         fixed: the other options along the line, such as `batch_size=64`; empty if there are none,
             and `best over batch_size` where each point has the best ones.
+        who: the optimizer, if optimizers were swept.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Line:
     high: np.ndarray
     sensitivity: float
     fixed: str = ""
+    who: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def _line(name: str, own: Sequence[Setting], x: str, keys: Sequence[str], measur
     low, median, high = np.array([_quartiles(own) for own in scores]).T
     return Line(
         name, np.array([float(s.values[x]) for s in along]), scores, np.array(lost), median, low,
-        high, sensitivity(along, measure), words,
+        high, sensitivity(along, measure), words, str(own[0].values.get(OPTIMIZER, "")),
     )  # fmt: skip
 
 

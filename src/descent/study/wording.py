@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from descent.study.confidence import LEAST_SEEDS, Contest, Effect, of_median, of_share
@@ -152,6 +153,20 @@ def split_words(study: Study, winner: Setting, measure: Measure) -> str:
         ends = f"{interval.low:.3g} to {interval.high:.3g}"
         return f"{told}: by their number alone the accuracy on others may be {ends} (95%)."
     return f"{told}: on others the figures would differ; sweep=splits tells by how much."
+
+
+def test_words(winner: Setting) -> str:
+    """Return the test score of the chosen setting, and of no other; empty where none was kept."""
+    told = []
+    for name in dict.fromkeys(n for t in winner.trials for n in t.figures if n.startswith("test/")):
+        known = [t.figures[name] for t in winner.trials if name in t.figures]
+        if len(known) == len(winner.trials):
+            spread = statistics.stdev(known) if len(known) > 1 else math.nan
+            told.append(f"{name} {with_spread(statistics.fmean(known), spread)}")
+    if not told:
+        return ""
+    over = "" if len(winner.trials) == 1 else f" (mean over {len(winner.trials)} seeds)"
+    return f"On the test rows, which had no part in the choice: {', '.join(told)}{over}."
 
 
 def confirmed_words(winner: Setting, measure: Measure, kept: bool, chosen: str) -> str:

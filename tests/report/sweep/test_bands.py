@@ -27,7 +27,10 @@ def band(label: str, each: Sequence[Sequence[float]], step=STEPS) -> Band:
     rows = np.array(each, dtype=float)
     low, median, high = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
     trials = tuple(trial(k) for k in range(len(rows)))
-    return Band(label, Setting({}, trials, {}), np.array(step), low, median, high, rows)
+    ends = np.array(
+        [row[np.isfinite(row)][-1] if np.isfinite(row).any() else np.nan for row in rows]
+    )
+    return Band(label, Setting({}, trials, {}), np.array(step), low, median, high, rows, ends)
 
 
 def lost(lr: float, step: int, loss=(2.0, 4.0), reason=NAN_LOSS, name="full loss") -> Lost:
@@ -59,7 +62,8 @@ def test_medians_and_quartiles_over_the_seeds_are_drawn():
     assert picture.figure.axes[0].get_ylabel() == "full loss"
     assert (
         picture.caption
-        == "Lowest final full loss: 0.05 with adam, lr=0.01, while sgd, lr=0.1 ends at 0.2."
+        == "Drawn: the best setting of each optimizer. Of these the lowest full loss at the end: "
+        "0.05 with adam, lr=0.01, while sgd, lr=0.1 ends at 0.2."
     )
 
 
@@ -70,7 +74,7 @@ def test_the_worst_is_grey_and_below_the_others():
     assert worst.get_zorder() < best.get_zorder()
     assert legend(picture) == ["sgd, lr=0.1", "worst: sgd, lr=1e-5"]
     assert "(median of 3 seeds; quartiles 0.15 and 0.25)" in picture.caption
-    assert picture.caption.endswith("The worst, sgd, lr=1e-5, ends at 1.85.")
+    assert picture.caption.endswith("The worst that lost no trial, sgd, lr=1e-5, ends at 1.85.")
 
 
 def test_the_lost_are_drawn_up_to_where_they_were_lost_with_what_and_when():

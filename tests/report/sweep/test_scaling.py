@@ -60,7 +60,7 @@ def test_perfect_scaling_goes_through_the_smallest_batch_with_slope_minus_one():
     np.testing.assert_allclose(np.diff(y) / np.diff(x), -1)
     assert np.interp(np.log(4), x, y) == pytest.approx(np.log(1700))
     assert line(picture, "missed")[:, 0].tolist() == [1]
-    assert "target missed at every lr" in legend(picture)
+    assert "target missed by some seed at every lr" in legend(picture)
 
 
 def test_the_critical_batch_size_its_interval_and_the_noise_scale_are_marked():
@@ -104,9 +104,9 @@ def test_without_a_fit_the_sentence_says_why():
     picture = scaling([bare])
     assert not len(line(picture, "fit"))
     assert picture.caption == (
-        f"Steps to a full loss of 0.1; no critical batch size can be fitted. {why} Two sizes only."
+        f"Steps to a full loss of 0.1; no critical batch size can be told. {why} Two sizes only."
     )
-    assert picture.figure.axes[0].get_title() == "sgd\nno curve fitted"
+    assert picture.figure.axes[0].get_title() == "sgd\nno B_crit"
 
 
 def test_each_optimizer_has_a_panel_on_shared_axes():

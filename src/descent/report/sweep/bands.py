@@ -25,11 +25,15 @@ TALL, SMALL = 4.8, 3.6  # inches: one panel, of several panels
 LONGEST = 80  # characters of a line of the legend
 
 
-def bands(bands: Bands) -> Picture | None:
+def bands(bands: Bands, places: Mapping[str, int] | None = None) -> Picture | None:
     """Draw medians and quartile bands over seeds, and lost trials up to where they were lost.
 
     Crosses above the picture stand at the steps where trials were lost, a row for each setting.
     Each problem, such as a dataset, has a panel.
+
+    Args:
+        bands: what to draw.
+        places: of the optimizers among the strokes of all pictures of a page.
 
     Returns:
         None if no loss was recorded.
@@ -38,9 +42,12 @@ def bands(bands: Bands) -> Picture | None:
     if not any(map(len, every)):
         return None
     parts = by_problem(bands)
-    strokes = map(stroke, itertools.count())
+    places = places or {}
+    strokes = map(stroke, itertools.count(len(places)))
     contenders = dict.fromkeys(_contender(band) for band in bands.best)
-    style_of = {name: next(strokes) for name in contenders}  # the same in every panel
+    style_of = {  # the same in every panel
+        name: stroke(places[name]) if name in places else next(strokes) for name in contenders
+    }
     styles = {id(band): style_of[_contender(band)] for band in bands.best}
     rows = {name: _rows(part, strokes) for name, part in parts.items()}
     across = min(len(parts), MOST_ACROSS)
@@ -83,6 +90,7 @@ def by_problem(bands: Bands) -> dict[str, Bands]:
             tuple(band for own, band in best if own == name),
             bands.worst if worst == name else None,
             tuple(one for own, one in lost if own == name),
+            bands.by,
         )
         for name in names
     }

@@ -49,17 +49,22 @@ def _what(lost: Lost) -> str:
 
 
 def caption(bands: Bands, parts: Sequence[Bands]) -> str:
-    """Say who ends lowest, how far above it the worst ends, and what was lost first.
+    """Say whose curves these are, which of them ends lowest, and what was lost first.
 
     Args:
         bands: with a line at least.
         parts: of it, one for each problem.
     """
+    by = f" by {bands.by}" if bands.by else ""
     told = [_lowest(part) for part in parts if any(np.isfinite(_end(band)) for band in part.best)]
     if told:
-        told = [f"Lowest final {bands.loss}: {'; '.join(told)}"]
+        several = len(bands.best) > len(parts)
+        whose = "the best setting of each optimizer" if several else "the best setting"
+        which = f"Of these the lowest {bands.loss}" if several else f"Its {bands.loss}"
+        told = [f"Drawn: {whose}{by}", f"{which} at the end: {'; '.join(told)}"]
     if bands.worst is not None and np.isfinite(_end(bands.worst)):
-        told.append(f"The worst, {bands.worst.label}, ends at {spoken(_end(bands.worst))}")
+        end = spoken(_end(bands.worst))
+        told.append(f"The worst{by} that lost no trial, {bands.worst.label}, ends at {end}")
     if bands.lost:
         first = min(bands.lost, key=_when)
         many = counted(len(bands.lost), "trial")
@@ -83,14 +88,14 @@ def _lowest(part: Bands) -> str:
 
 
 def _end(band: Band) -> float:
-    """Return the last known median; NaN if there is none."""
-    known = band.median[np.isfinite(band.median)]
-    return float(known[-1]) if len(known) else math.nan
+    """Return the median over seeds of the last value of each, wherever it ended; NaN if unknown."""
+    known = band.ends[np.isfinite(band.ends)]
+    return float(np.median(known)) if len(known) else math.nan
 
 
 def _quartiles(band: Band) -> str:
-    if len(band.each) < 2:
+    if len(band.ends) < 2:
         return ""
-    at = np.flatnonzero(np.isfinite(band.median))[-1]
-    low, high = spoken(float(band.low[at])), spoken(float(band.high[at]))
-    return f" (median of {len(band.each)} seeds; quartiles {low} and {high})"
+    known = band.ends[np.isfinite(band.ends)]
+    low, high = (spoken(float(v)) for v in np.quantile(known, [0.25, 0.75]))
+    return f" (median of {len(known)} seeds; quartiles {low} and {high})"

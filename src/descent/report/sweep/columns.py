@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from descent.endings import Status
+from descent.study.options import ordered
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Trial
 
@@ -39,6 +40,8 @@ def study_columns(
     """
     trials = study.trials
     names = list(dict.fromkeys(name for trial in trials for name in trial.figures))
+    # test scores of all runs would make the test rows a second validation set
+    names = [name for name in names if not name.startswith("test/")]
     figures = {name: _numbers(name, [t.figures.get(name) for t in trials]) for name in names}
     scored = []
     for measure in measures:
@@ -84,7 +87,8 @@ def _swept(trials: Sequence[Trial], option: str) -> Column:
     values = [trial.values.get(option) for trial in trials]
     if any(isinstance(value, str) for value in values):
         texts = [value if value is None else str(value) for value in values]
-        return _texts(option, texts) | {"swept": True}
+        order = [str(value) for value in ordered(v for v in values if v is not None)]
+        return _texts(option, texts) | {"swept": True, "order": order}
     return _numbers(option, values) | {"swept": True}
 
 

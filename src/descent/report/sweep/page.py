@@ -18,6 +18,7 @@ from descent.report.style import counted, listed, shown
 from descent.report.sweep.columns import study_columns
 from descent.report.sweep.settings import MOST_SETTINGS, setting_rows
 from descent.study.advice import Advice
+from descent.study.options import ordered
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study
 
@@ -114,8 +115,8 @@ def _values(study: Study, option: str) -> str:
     values = {trial.values[option] for trial in study.trials if option in trial.values}
     numbers = [value for value in values if not isinstance(value, str)]
     if len(values) <= MOST_VALUES:
-        words = sorted(str(value) for value in values if isinstance(value, str))
-        return ", ".join([*map(shown, sorted(numbers)), *words])
+        own = (trial.values[option] for trial in study.trials if option in trial.values)
+        return ", ".join(map(shown, ordered(own)))  # 8 before 16 before full
     told = f"{len(values):,} values"
     if len(numbers) < len(values):
         return told

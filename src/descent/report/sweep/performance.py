@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,7 @@ WIDEST, NARROWEST = 3.6, 1.4  # points: the first lines lie under the later ones
 TWICE = 2.0
 
 
-def performance(profile: Profile) -> Picture | None:
+def performance(profile: Profile, places: Mapping[str, int] | None = None) -> Picture | None:
     """Draw the share of problems over the factor to the best; None if nobody solved any.
 
     Source:
@@ -49,7 +50,8 @@ def performance(profile: Profile) -> Picture | None:
         _draw(axes, tau, profile.share[i], Stroke(GREY, "-", ""), 0.8, label)
     for k, i in enumerate(styled):
         wide = WIDEST - (WIDEST - NARROWEST) * k / max(1, len(styled) - 1)
-        _draw(axes, tau, profile.share[i], stroke(k), wide, clipped(profile.labels[i], LONGEST))
+        place = (places or {}).get(profile.labels[i], k)
+        _draw(axes, tau, profile.share[i], stroke(place), wide, clipped(profile.labels[i], LONGEST))
     axes.set_xscale("log", base=2)
     axes.set_xlim(1, end)
     _tick(axes, end)

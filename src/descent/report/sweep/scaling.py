@@ -81,7 +81,7 @@ def _draw(axes: Axes, one: Scaling, box: tuple[float, float]) -> None:
     first = int(np.flatnonzero(np.isfinite(one.steps))[0])
     start = one.batch[first], one.steps[first]
     axes.plot(x, start[0] * start[1] / x, **PERFECT, gid="perfect", zorder=2)
-    if all(map(math.isfinite, one.interval[:1])):
+    if math.isfinite(one.critical):
         ends = np.clip(one.interval, low, high)
         axes.axvspan(*ends, color=VERMILION, alpha=0.15, linewidth=0, gid="interval", zorder=1)
     if low < one.critical < high:
@@ -131,11 +131,18 @@ def _label(panels: np.ndarray, scalings: Sequence[Scaling], across: int) -> None
 def _found(one: Scaling) -> str:
     """Return what was found, for over the panel."""
     told = []
+    low, high = one.interval
     if math.isfinite(one.critical):
         told.append(f"B_crit {figure(one.critical)}")
+    elif low > 0 and math.isfinite(high):
+        told.append(f"B_crit {figure(low)} to {figure(high)}")
+    elif low > 0:
+        told.append(f"B_crit above {figure(low)}")
+    elif math.isfinite(high):
+        told.append(f"B_crit below {figure(high)}")
     if math.isfinite(one.noise_scale):
         told.append(f"noise scale {figure(one.noise_scale)}")
-    return ", ".join(told) or "no curve fitted"
+    return ", ".join(told) or "no B_crit"
 
 
 def _explain(axes: Axes, scalings: Sequence[Scaling], box: tuple[float, float]) -> None:
@@ -155,9 +162,10 @@ def _explain(axes: Axes, scalings: Sequence[Scaling], box: tuple[float, float]) 
     axes.plot([], [], **PERFECT, label="perfect scaling: steps ∝ 1 / B")
     if any(inside(one.critical) for one in scalings):
         axes.plot([], [], **CRITICAL, label="critical batch size B_crit")
-    if any(one.interval[0] < high and one.interval[1] > low for one in scalings):
+    known = [one.interval for one in scalings if math.isfinite(one.critical)]
+    if any(ends[0] < high and ends[1] > low for ends in known):
         axes.fill([], [], color=VERMILION, alpha=0.15, label="its 95% interval")
     if any(inside(one.noise_scale) for one in scalings):
         axes.plot([], [], **NOISE, label="measured gradient noise scale")
     if not all(math.isfinite(steps) for steps, _ in tried):
-        axes.plot([], [], **MISSED, label="target missed at every lr")
+        axes.plot([], [], **MISSED, label="target missed by some seed at every lr")

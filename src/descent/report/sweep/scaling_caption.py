@@ -31,14 +31,22 @@ def caption(scalings: Sequence[Scaling]) -> str:
         told.append(f"{len(fitted) - MOST_TOLD} more in the picture")
     sentences = [f"Steps to a full loss of {targets}: {'; '.join(told)}." if told else ""]
     if not told:
-        sentences = [f"Steps to a full loss of {targets}; no critical batch size can be fitted."]
+        sentences = [f"Steps to a full loss of {targets}; no critical batch size can be told."]
     edge = sum(int((one.at_edge & np.isfinite(one.steps)).sum()) for one in scalings)
     if edge:
         hollow = f"At {counted(edge, 'point')}, drawn hollow,"
         sentences.append(
             f"{hollow} the best lr is the least or largest tried: fewer steps may be possible."
         )
-    sentences += dict.fromkeys(text for one in scalings for text in (one.budget, one.note) if text)
+    several = len(scalings) > 1
+    for one in scalings:
+        who = f"{one.label}: " if several and one.label else ""
+        sentences += [f"{who}{text}" for text in (one.budget, one.note) if text]
+    if any(one.early for one in scalings):
+        sentences.append(
+            "Targets were crossed between two records that lie far apart: "
+            "callbacks.full_loss.every_n_steps=1 would tell the steps."
+        )
     return " ".join(sentence for sentence in sentences if sentence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -24,18 +25,22 @@ TALL, SMALL, EMPTY = 4.8, 3.6, 2.2  # inches: one panel, of several panels, one 
 MOST_ACROSS = 2
 
 
-def sensitivity(lines: Lines) -> Picture | None:
+def sensitivity(lines: Lines, places: Mapping[str, int] | None = None) -> Picture | None:
     """Draw a line for each optimizer or batch size; None if no trial was begun.
 
     Dots of a line's seeds stand a little left or right of their x, so that those of several lines
     do not hide each other. Trials that were lost have no score: crosses above the picture stand
     for them, a row for each line.
+
+    Args:
+        lines: what to draw.
+        places: of the optimizers among the strokes of all pictures of a page.
     """
     drawn = [line for line in lines.lines if any(map(len, line.scores)) or line.lost.any()]
     if not drawn:
         return None
     problems = by_problem(drawn)
-    styles = _styles(problems, lines)
+    styles = _styles(problems, lines, places or {})
     across = min(len(problems), MOST_ACROSS)
     down = math.ceil(len(problems) / across)
     rows = [in_rows(entries, styles) for entries in problems.values()]
@@ -58,13 +63,20 @@ def sensitivity(lines: Lines) -> Picture | None:
     return Picture("sensitivity", title, figure, caption(lines, problems, beyond))
 
 
-def _styles(problems: Mapping[str, Sequence[Entry]], lines: Lines) -> dict[str, Stroke]:
+def _styles(
+    problems: Mapping[str, Sequence[Entry]], lines: Lines, places: Mapping[str, int]
+) -> dict[str, Stroke]:
     """Return how each name is drawn, in every panel alike; of too many, the worst in grey."""
     entries = [entry for own in problems.values() for entry in own]
     ranked = sorted(entries, key=lambda entry: best(entry.line, lines.measure)[0])
     kept = list(dict.fromkeys(entry.name for entry in ranked))[:MOST_STYLED]
     names = list(dict.fromkeys(entry.name for entry in entries))
-    styles = {name: stroke(k) for k, name in enumerate(name for name in names if name in kept)}
+    free = itertools.count(len(places))
+    whose = {entry.name: entry.line.who for entry in entries}
+    styles = {
+        name: stroke(places[whose[name]] if whose[name] in places else next(free))
+        for name in names if name in kept
+    }  # fmt: skip
     return styles | {name: OTHERS for name in names if name not in kept}
 
 

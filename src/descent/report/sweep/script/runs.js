@@ -16,23 +16,25 @@ const swept = columns.filter((column) => column.swept);
 function readColumn(given) {
   const values = given.numbers?.map((value) => WORDS[value] ?? value) ?? given.texts;
   const column = { ...given, values, isNumber: "numbers" in given };
-  column.level = levelled(values, column.isNumber);
+  column.level = levelled(values, column.isNumber, given.order);
   column.key = column.isNumber
     ? Float64Array.from(values, (value) => value ?? NaN)
-    : ranks(given.reasons ? values.map((word, run) => `${word}\n${given.reasons[run]}`) : values);
+    : ranks(given.reasons ? values.map((word, run) => `${word}\n${given.reasons[run]}`) : values, given.order);
   return column;
 }
 
-// The different values in order, and which of them each run has: -1 for none.
-function levelled(values, isNumber) {
+// The different values in order, and which of them each run has: -1 for none. Words of a swept option
+// come in the order that its pictures have, so that one colour means one of them on the whole page.
+function levelled(values, isNumber, order) {
   const known = [...new Set(values)].filter((value) => value !== null && !Number.isNaN(value));
-  known.sort(isNumber ? (a, b) => a - b : byWord.compare);
+  const given = (a, b) => order.indexOf(a) - order.indexOf(b);
+  known.sort(isNumber ? (a, b) => a - b : order ? given : byWord.compare);
   const place = new Map(known.map((value, level) => [value, level]));
   return { values: known, of: Int32Array.from(values, (value) => place.get(value) ?? -1) };
 }
 
-function ranks(texts) {
-  return Float64Array.from(levelled(texts, false).of, (level) => (level < 0 ? NaN : level));
+function ranks(texts, order) {
+  return Float64Array.from(levelled(texts, false, order).of, (level) => (level < 0 ? NaN : level));
 }
 
 function told(column, value) {
