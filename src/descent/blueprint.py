@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from descent.config import build
 from descent.data.prepare import Description
 from descent.data.tensors import DTYPES
 from descent.errors import UserError, first_line
+from descent.machine import refuse_too_large
 from descent.metrics import AUTO, settled_mode
 from descent.schedules import Schedule
 from descent.seeds import INIT, stream_seed
@@ -28,6 +30,7 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     """
     torch.manual_seed(stream_seed(config["seed"], INIT))
     sizes = _sizes(description)
+    _check_size(config, sizes)
     model = build(config["model"], "model", offer=sizes)
     if not isinstance(model, nn.Module):
         raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
@@ -37,7 +40,66 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
     model = model.to(dtype)
     _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
+    _check_batch_norm(config, model, description.rows["train"])
     return model
+
+
+LARGE = 10**7  # parameters from which it is worth asking whether there is memory for them
+
+
+def _check_size(config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    """Refuse one of our models that there is no memory for, before it is allocated.
+
+    It takes its weights, their gradient, the best epoch's copy, and what the optimizer keeps.
+    """
+    node = config["model"]
+    if node["_target_"] != "descent.models.mlp.MLP":
+        return
+    widths = [sizes["in_features"], *node["hidden"], sizes["out_features"]]
+    parameters = sum((a + 1) * b for a, b in pairwise(widths))
+    if parameters < LARGE:
+        return
+    item = DTYPES.get(config["trainer"]["precision"], torch.float32).itemsize
+    copies = 3 + _states(config)
+    refuse_too_large(
+        parameters * item * copies,
+        f"model.hidden={node['hidden']} makes {parameters:,} parameters, which with gradients and "
+        f"optimizer state ({copies} numbers each)",
+        "give smaller model.hidden",
+    )
+
+
+def _states(config: Mapping[str, Any]) -> int:
+    """Return how many numbers the optimizer keeps of each parameter."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.ones(2, 2)
+    try:
+        optimizer = build_optimizer(config)([parameter])
+        optimizer.step()
+    except Exception:  # which `try_out` will tell
+        return 2
+    kept = optimizer.state[parameter].values()
+    return sum(isinstance(v, Tensor) and v.shape == parameter.shape for v in kept)
+
+
+def _check_batch_norm(config: Mapping[str, Any], model: nn.Module, rows: int) -> None:
+    """Refuse batches of one row, of which batch normalization cannot take the variance."""
+    names = [
+        type(module).__name__
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+    ]
+    batch = rows if config["data"]["batch_size"] == "full" else config["data"]["batch_size"]
+    if not names or (batch > 1 and (rows % batch != 1 or config["data"]["drop_last"])):
+        return
+    which = "Every batch" if batch == 1 else "The last batch of an epoch"
+    instead = "give a larger data.batch_size"
+    if batch > 1:
+        instead = "set data.drop_last=true, or another data.batch_size"
+    raise UserError(
+        f"{which} has one row ({rows:,} training rows, data.batch_size={batch}), of which the "
+        f"model's {names[0]} cannot take the variance; {instead}."
+    )
 
 
 def has_own_model(config: Mapping[str, Any]) -> bool:

@@ -256,6 +256,7 @@ class FrontDoor(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check a single run; a mistake leaves nothing behind."""
         with one_sentence():
+            _check_hydra(config)
             if config.get("resume") is not None:
                 Run(config.resume).config()  # before Hydra makes or touches the directory
                 hold(Path(config.resume))
@@ -272,11 +273,27 @@ class FrontDoor(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Check what the sweeper is told; claim the directory, in which Hydra writes at once."""
         with one_sentence():
+            _check_hydra(config)
             check_direction(config)
             sweep = Path(str(config.hydra.sweep.dir))
             claim(sweep)
             if (sweep / SWEEP).is_symlink() or (sweep / SWEEP).is_dir():
                 raise UserError(f"{sweep / SWEEP} is no file of Hydra's; move it away.")
+
+
+def _check_hydra(config: DictConfig) -> None:
+    """Refuse options about where and how Hydra runs a job that would not do what they say.
+
+    Raises:
+        UserError: naming the option.
+    """
+    if config.hydra.job.chdir:
+        raise UserError(
+            "hydra.job.chdir=true is not offered: paths are read from where the command is typed; "
+            "hydra.run.dir says where a run goes."
+        )
+    if config.hydra.mode != RunMode.MULTIRUN and config.get("sweep_dir") is not None:
+        raise UserError("sweep_dir=... continues a multirun; add -m, and the options it swept.")
 
 
 def check_direction(config: DictConfig) -> None:

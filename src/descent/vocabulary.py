@@ -144,6 +144,7 @@ CHOICES = {
     ("logger", "mlflow"): "+logger.mlflow._target_=lightning.pytorch.loggers.MLFlowLogger",
     ("logger", "comet"): "+logger.comet._target_=lightning.pytorch.loggers.CometLogger",
     ("logger", "neptune"): "+logger.neptune._target_=lightning.pytorch.loggers.NeptuneLogger",
+    ("logger", "weights_and_biases"): "logger=wandb",
     ("debug", "fdr"): "debug=default",
     ("debug", "true"): "debug=default",
     ("debug", "fast_dev_run"): "debug=default",
