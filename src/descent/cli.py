@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import copy
+import errno
 import gc
 import os
 import re
@@ -40,11 +41,13 @@ from descent.machine import check_counts
 from descent.metrics import default_metric, direction
 from descent.recording.atomic import FATAL, foreign, write_error
 from descent.recording.bounded import REFERENCE
-from descent.recording.claims import claim, hold, let_all_go, undo
+from descent.recording.claims import all_claimed, claim, hold, let_all_go, undo
 from descent.runs import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering
 from descent.typed import understood
 from descent.vocabulary import replacement
+
+UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
 
 EXIT_FAILED = 1  # a multirun in which a job failed
 
@@ -120,6 +123,8 @@ def _no_bug(error: Exception, config: DictConfig | None) -> str | None:
     """Return what went wrong where the fault is not ours, in one sentence."""
     if isinstance(error, OSError) and error.errno in FATAL:
         return str(write_error(Path(error.filename or "A file"), error))
+    if isinstance(error, OSError) and error.errno in UNNAMEABLE:
+        return f"{error.filename} cannot be found: {error.strerror}; give another name."
     if out_of_memory(error):
         return f"There is not enough memory: {first_line(error)}; try a smaller model or batch."
     nodes: Any = {} if config is None else OmegaConf.to_container(config)
@@ -151,19 +156,16 @@ def _last_words(signal_name: str) -> str:
 
 def _tidy() -> None:
     """Remove the directories that were made for what has not begun, and let go of the others."""
-    if HydraConfig.initialized():
-        hydra = HydraConfig.get()
-        resumes = any(typed.startswith("resume=") for typed in hydra.overrides.task)
-        if not resumes and not OmegaConf.is_missing(hydra.runtime, "output_dir"):
-            discard(Path(hydra.runtime.output_dir))
-        if hydra.mode == RunMode.MULTIRUN:
-            discard(Path(hydra.sweep.dir))
+    for directory in reversed(all_claimed()):
+        discard(directory)
     let_all_go()
 
 
 def _fail(sentence: str) -> None:
     _tidy()
-    print(f"error: {sentence}", file=sys.stderr)
+    # the start and the end of a name tell which it is
+    short = re.sub(r"[^\s]{300,}", lambda word: f"{word[0][:100]}…{word[0][-50:]}", sentence)
+    print(f"error: {short}", file=sys.stderr)
     raise SystemExit(2) from None
 
 
@@ -185,7 +187,7 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
             f"conf/{group}/ has {', '.join(known)}."
         )
     if isinstance(error, MissingConfigException):
-        return " ".join(text.split())
+        return text.splitlines()[0]
     several = re.search(r"Ambiguous value for argument '([^']*)'", text)
     if several:
         key, _, values = several[1].partition("=")
@@ -262,8 +264,8 @@ class FrontDoor(Callback):
                 hold(Path(config.resume))
                 return
             job = _job_config(config)
-            check(job)
             check_keys(job)
+            check(job)
             _check_directory(config.hydra.run.dir)
             check_counts(config)
             # Lightning starts further ranks of one run by running the command again

@@ -80,7 +80,7 @@ def check(cfg: DictConfig) -> None:
 def check_values(config: Mapping[str, Any]) -> None:
     """Check a config that is resolved already; see `check`."""
     values = dict(flatten(config))
-    trains = "run" not in config  # only eval.yaml and report.yaml name runs
+    trains = "run" not in config or "optimizer" in config  # eval and report name runs alone
     if trains:
         _check_complete(config)
         _check_references(config)

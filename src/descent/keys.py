@@ -29,6 +29,11 @@ PASSED_ON = {
     "landscape.name": "model=point data=landscape",
     "landscape.start": "model=point data=landscape",
 }
+# Options of eval.yaml, report.yaml and dashboard.yaml.
+AFTER_TRAINING = (
+    *("run", "checkpoint", "predict", "overwrite", "accelerator", "multirun", "x", "measure"),
+    *("target", "output", "choose", "most", "port"),
+)
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -51,7 +56,7 @@ def check_keys(cfg: DictConfig) -> None:
         if key.startswith("trainer.") and key.removeprefix("trainer.") in TRAINER:
             words = TRAINER[key.removeprefix("trainer.")]
             raise UserError(f"{key} has no effect on windows; {words}.")
-        if not (key in RULES or _in_node(key, values)):
+        if key in AFTER_TRAINING or not (key in RULES or _in_node(key, values)):
             raise UserError(_unread(key))
 
 
@@ -95,7 +100,8 @@ def _places() -> frozenset[str]:
 
 
 def _unread(key: str) -> str:
-    instead = replacement(key) or did_you_mean(key, RULES).removeprefix("; ") or "leave it out."
+    known = [option for option in RULES if option not in AFTER_TRAINING]
+    instead = replacement(key) or did_you_mean(key, known).removeprefix("; ") or "leave it out."
     return f"Nothing reads {key}, so it would have no effect; {instead}"
 
 

@@ -110,6 +110,11 @@ def claimed(directory: Path) -> bool:
     return directory.resolve() in _made
 
 
+def all_claimed() -> list[Path]:
+    """Return the directories that this process claimed and has not undone, in their order."""
+    return list(_made) if _owner == os.getpid() else []
+
+
 def undo(directory: Path) -> None:
     """Let go of a claimed directory, and remove what was made for it and is empty."""
     made = _made.pop(directory.resolve(), [])

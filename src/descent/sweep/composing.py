@@ -149,8 +149,8 @@ class Composer:
             del without["hydra"]
         without._set_parent(None)
         OmegaConf.copy_cache(from_config=cfg, to_config=without)
-        plain(without)  # says what is not set, or does not resolve
         check_keys(without)
+        plain(without)  # says what is not set, or does not resolve
         unresolved: Any = OmegaConf.to_container(without, resolve=False)
         leaves = dict(flatten(unresolved))
         return _Base(cfg, unresolved, [k for k, v in leaves.items() if _refers(v)])
