@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from descent.blueprint import (
@@ -42,23 +43,11 @@ from descent.losses import Penalty
 from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.runs import Run
+from descent.vocabulary import TRAINER
 
 log = logging.getLogger(__name__)
 
 MOST_SHARES = 4  # classes whose share the data line shows
-
-# Arguments of Lightning's Trainer that would not mean here what they say.
-ELSEWHERE = {
-    "max_epochs": "stop.epochs",
-    "max_steps": "stop.steps",
-    "gradient_clip_val": "clip.norm",
-    "gradient_clip_algorithm": "clip.norm or clip.value",
-    "accumulate_grad_batches": "a larger data.batch_size",
-    "limit_train_batches": "data.limit",
-    "overfit_batches": "debug=overfit",
-    "fast_dev_run": "debug=default",
-    "val_check_interval": "trainer.check_val_every_n_epoch",
-}
 
 
 def assemble(job: Job) -> tuple[Learner, DataModule, L.Trainer]:
@@ -271,15 +260,21 @@ def _ours(node: Mapping[str, Any]) -> Mapping[str, Any]:
 def _loggers(job: Job) -> list[Any]:
     offer = {"run_dir": job.run.path, "save_dir": str(job.run.path)}
     nodes = {name: node for name, node in (job.config["logger"] or {}).items() if node}
-    return [build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()]
+    made = {name: build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()}
+    for name, logger in made.items():
+        if not isinstance(logger, Logger):
+            raise UserError(
+                f"logger.{name}._target_ makes a {type(logger).__name__}, not a Lightning logger."
+            )
+    return list(made.values())
 
 
 def _trainer(
     config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, loggers: list[Any]
 ) -> L.Trainer:
     options = {key: value for key, value in config["trainer"].items() if key != "threads"}
-    for key in [key for key in options if key in ELSEWHERE]:
-        raise UserError(f"trainer.{key} has no effect on windows; use {ELSEWHERE[key]} instead.")
+    for key in [key for key in options if key in TRAINER]:
+        raise UserError(f"trainer.{key} has no effect on windows; {TRAINER[key]}.")
     _quiet_lightning()
     epochs = config["stop"]["epochs"]
     given: dict[str, Any] = {

@@ -30,7 +30,7 @@ from hydra.core.override_parser.types import (
 from hydra.errors import HydraException
 
 from descent.errors import UserError, did_you_mean
-from descent.rules import RULES, Name
+from descent.rules import RULES
 from descent.vocabulary import CHOICES
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -192,7 +192,7 @@ def _split(word: str) -> tuple[str, str]:
 def _takes_text(word: str) -> bool:
     key = _split(word)[0]
     rule = RULES.get(key)
-    return key.startswith(("hydra.", "paths.")) or (rule is not None and rule.type in (str, Name))
+    return key.startswith(("hydra.", "paths.")) or (rule is not None and rule.type is str)
 
 
 def _quoted(word: str) -> str | None:
@@ -220,7 +220,7 @@ def _as_text(word: str) -> str:
     """Put numbers and booleans that a text option is given in quotes: `data.target=2`."""
     key, value = _split(word)
     rule = RULES.get(key)
-    if rule is None or rule.type not in (str, Name) or not value:
+    if rule is None or rule.type is not str or not value:
         return word
     listed = value.startswith("[") and value.endswith("]") and (rule.each or rule.listable)
     inner = value[1:-1] if listed else value
