@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -103,6 +104,10 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
     job = make_job(*small, choice, *needed_with(choice, csv), *few)
     if job.config["trainer"]["accelerator"] == "cuda" and not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"The trainer refuses its settings: .*CUDA"):
+            assemble(job)
+        return
+    if choice == "logger=wandb" and not importlib.util.find_spec("wandb"):
+        with pytest.raises(UserError, match=r"^logger.wandb .* for want of a package"):
             assemble(job)
         return
     learner, data, trainer = assemble(job)
