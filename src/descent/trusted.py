@@ -190,6 +190,7 @@ LOGGERS = _names("descent.recording", "logger.EventFileLogger:") | _names(
     "lightning.pytorch.loggers",
     """
     CSVLogger: name version prefix flush_logs_every_n_steps
+    WandbLogger: project offline
     TensorBoardLogger: name version log_graph default_hp_metric prefix sub_dir
     """,
 )
