@@ -15,7 +15,7 @@ from descent.seeds import why_seeds_do_nothing
 from descent.study.lesson import Lesson, lesson
 from descent.study.reading import read_study
 from descent.study.targets import choose_target, hits
-from descent.sweep_reporting import open_sweep
+from descent.sweep_reporting import answer_of, open_sweep
 
 Write = Callable[..., Path]
 CONF = Path(__file__).parents[2] / "conf"
@@ -156,6 +156,18 @@ def test_where_nothing_is_drawn_no_fresh_seeds_are_asked_for(write_sweep: Write)
     (again,) = found.again
     assert again.command == "python src/train.py data=line 'seed=range(1,6)'"
     assert (again.runs, again.steps) == (10, 1000)
+
+
+def test_no_sweep_asks_for_seeds_that_change_nothing(write_sweep: Write) -> None:
+    jobs = measured("optimizer.lr", [0.1, 0.2, 0.3, 0.4], "train/full_loss", [4.0, 1.0, 1.1, 3.0])
+    found = answer_of(open_sweep(write_sweep(jobs, config=FIXED)))
+    assert "another seed gives these very figures" in found.doubts[0]
+    assert not any("seed=" in following.command for following in found.next_sweeps)
+    assert found.end[0].startswith("done: the seeds change nothing")
+    drawn = {**FIXED, "data": {**FIXED["data"], "batch_size": 32}}
+    found = answer_of(open_sweep(write_sweep(jobs, config=drawn, name="drawn")))
+    assert found.doubts[0].startswith("One seed cannot tell")
+    assert "seed=" in found.next_sweeps[0].command
 
 
 @pytest.mark.parametrize(

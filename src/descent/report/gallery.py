@@ -52,11 +52,13 @@ def lesson_pictures(
         about: measures, by which a picture of their own is drawn first.
     """
     x = Axis.STEP
+    ground, over = _ground(records, trust, notes), losses(records, x)
+    # a plane of many parameters shows less than the losses do
+    pair = (over, ground) if ground is not None and ground.name == "plane" else (ground, over)
     drawn = [
-        validation(records, x) if any("val/loss" in name for name in about) else None,
+        validation(records, x) if any("val/" in name for name in about) else None,
         last_weights(records) if any(name in WEIGHTS for name in about) else None,
-        _ground(records, trust, notes),
-        losses(records, x),
+        *pair,
         weights(records, x),
         diagnostics(records, x),
     ]

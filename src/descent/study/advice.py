@@ -12,6 +12,7 @@ from descent.study.grid import Grid
 from descent.study.neighbours import places
 from descent.study.options import OPTIMIZER, label
 from descent.study.problems import problems_of
+from descent.study.reading import seeds_do_nothing
 from descent.study.search import Next, confirm, further, repeat, unfinished, without_winner
 from descent.study.settings import Measure, Setting
 from descent.study.settings import settings as settings_of
@@ -144,8 +145,10 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
         winner, met.tied if met else (), (winner_words(winner, measure),), winners=(winner,),
         repeats=(repeat(study, winner),),
     )  # fmt: skip
+    fixed = ""
     if len(able) > 1:
-        found = replace(found, doubts=tuple(_doubts(winner, able, met, measure)))
+        fixed = seeds_do_nothing(study) if met is None else ""
+        found = replace(found, doubts=tuple(_doubts(winner, able, met, measure, fixed)))
     if study.confirms is not None:
         return _confirmed(study, found, measure)
     inside = places(study, settings, winner, measure)
@@ -154,7 +157,7 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     told += filter(None, [split_words(study, winner, measure), test_words(winner)])
     following = rest or further(study, winner, found.tied, inside)
     end: tuple[str, ...] = ()
-    if following is None and met is not None and met.fixed:
+    if following is None and (fixed or (met is not None and met.fixed)):
         end = ("done: the seeds change nothing, so there is nothing to confirm with others.",)
     elif following is None:
         following = confirm(study, winner, found.tied)
@@ -169,10 +172,10 @@ def _known(following: Next | None) -> tuple[Next, ...]:
 
 
 def _doubts(
-    winner: Setting, able: Sequence[Setting], met: Contest | None, measure: Measure
+    winner: Setting, able: Sequence[Setting], met: Contest | None, measure: Measure, fixed: str
 ) -> list[str]:
     if met is None:
-        return [ONE_SEED, *equal_words(winner, able)]
+        return [fixed or ONE_SEED, *equal_words(winner, able)]
     told = contest_words(winner, met, measure)
     flattered = len(winner.scores) >= LEAST_SEEDS and not met.fixed
     return [*told, FLATTERED] if flattered else told

@@ -19,9 +19,8 @@ import numpy as np
 from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.metrics import metric_named
-from descent.runs import Run
-from descent.seeds import why_seeds_do_nothing
 from descent.study.options import label, number_in, short, text
+from descent.study.reading import seeds_do_nothing
 from descent.study.records import full_loss
 from descent.study.search import Next
 from descent.study.settings import UNITS
@@ -116,20 +115,6 @@ def lesson(study: Study, target: float | None, hits: Mapping[int, Hit | None]) -
     if fixed:
         return Lesson(tuple(names), (*sentences, fixed), ())
     return Lesson(tuple(names), tuple(sentences), (_again(study),))
-
-
-def seeds_do_nothing(study: Study) -> str:
-    """Return a sentence where no trial draws anything; else nothing."""
-    reasons = set()
-    for trial in study.trials:
-        try:
-            reasons.add(why_seeds_do_nothing(Run(trial.directory).config()))
-        except UserError:
-            return ""
-    why = " or ".join(sorted(reason for reason in reasons if reason))
-    return "" if None in reasons else (
-        f"Nothing is left to chance here ({why}): another seed gives these very figures."
-    )  # fmt: skip
 
 
 def _again(study: Study) -> Next:

@@ -11,6 +11,7 @@ from typing import Any
 from descent.comparison import REPEATS
 from descent.errors import UserError
 from descent.runs import Run
+from descent.seeds import why_seeds_do_nothing
 from descent.study.influence import influence, sorted_by
 from descent.study.mixed import METRIC, Found, found, of_one_multirun, swept_among
 from descent.study.options import number_in, text
@@ -95,6 +96,23 @@ def _followed(job: Found, sweep: Path) -> Path | None:
     if place is None or place.is_dir():
         return place
     return sweep.parent / place.name
+
+
+def seeds_do_nothing(study: Study) -> str:
+    """Return a sentence where no trial draws anything, by the configs of all; else nothing."""
+    reasons: dict[str, None] = {}
+    for trial in study.trials:
+        try:
+            why = why_seeds_do_nothing(Run(trial.directory).config())
+        except UserError:
+            return ""
+        if why is None:
+            return ""
+        reasons[why] = None
+    return (
+        f"Nothing is left to chance here ({' or '.join(sorted(reasons))}): another seed gives "
+        "these very figures."
+    )
 
 
 def part_of(study: Study, trials: Sequence[Trial], drop: Sequence[str]) -> Study:
