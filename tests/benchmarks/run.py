@@ -11,7 +11,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-ALL = ("startup", "rows", "overhead", "memory", "stacks")
+ALL = ("startup", "rows", "overhead", "memory", "stacks", "tables")
 
 
 def main() -> int:

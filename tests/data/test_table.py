@@ -248,6 +248,36 @@ def test_a_column_name_among_many_is_not_drowned(tmp_path: Path) -> None:
         table(written(wide, tmp_path / "wide.csv"), "zzz")
 
 
+def test_columns_kept_before_they_had_kinds_are_read_as_they_were_meant() -> None:
+    old = [{"name": "size", "categories": None}, {"name": "town", "categories": ["Bonn", "Pisa"]}]
+    columns = [Column.from_dict(column) for column in old]
+    assert [c.kind for c in columns] == [Kind.NUMBER, Kind.CATEGORY]
+    frame = new(pl.DataFrame({"size": [1.5], "town": ["Pisa"]}))
+    assert encode(frame, columns)[0].tolist() == [[1.5, 0, 1]]
+    with pytest.raises(UserError, match="'size' has no value in row 1, and the run does not say"):
+        encode(new(pl.DataFrame({"size": [None], "town": ["Pisa"]})), columns)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column("size", None, Kind.NUMBER, 3.5, gap=True),
+        Column("town", ("Bonn", "Pisa"), gap=True),
+        Column("many", ("a", "b"), shares=(0.5, 0.25)),
+        Column("hashed", None, Kind.CATEGORY, buckets=32),
+        Column("sold", None, Kind.DATE, 18000.5, parts=("year", "month"), day_first=True),
+    ],
+)
+def test_what_a_column_becomes_survives_the_file(column: Column) -> None:
+    import json
+
+    from descent.recording.schema import _is_column
+
+    kept = json.loads(json.dumps(column.to_dict()))
+    assert _is_column(kept)
+    assert Column.from_dict(kept) == column
+
+
 # ---- new targets
 
 

@@ -74,7 +74,8 @@ def scaled_tensor(
             rise, so that row i is read from place i or behind it, never from one overwritten.
     """
     if len(rows) == len(values) and scaler.is_identity and device.type == "cpu":
-        whole = torch.from_numpy(np.ascontiguousarray(values))
+        # columns of a table are read-only views of Polars', which a tensor must not write to
+        whole = torch.from_numpy(np.require(values, requirements=["C", "W"]))
         if whole.dtype == dtype:
             return whole
     same = device.type == "cpu" and values.flags.c_contiguous and values.flags.writeable
