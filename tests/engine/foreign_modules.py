@@ -6,6 +6,7 @@ words of the line that must say why; all others must be the same stacked as alon
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -330,6 +331,64 @@ class NumpyNoise(Net):
         return super().forward(x) * (1 + 0.1 * float(np.random.rand()) * self.training)
 
 
+class Iterating(Net):
+    """An iterator that hands out another number at each pass."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.numbers = itertools.count(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1e-9 * next(self.numbers)
+
+
+class CountInClosure(Net):
+    """A counter that only a function knows, and that will matter after fifty passes."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        calls = [0]
+
+        def factor() -> float:
+            calls[0] += 1
+            return 0.5 if calls[0] > 50 else 1.0
+
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.factor()
+
+
+class Unseeded(Net):
+    """Weights that no seed decides."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        with torch.no_grad():
+            drawn = np.random.default_rng().normal(size=self.one.weight.shape)
+            self.one.weight.copy_(torch.from_numpy(drawn))
+
+
+class Schedule:
+    """An object of the user's own that is called, and keeps count."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> float:
+        self.calls += 1
+        return 1.0
+
+
+class CallsObject(Net):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.schedule = Schedule()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.schedule()
+
+
 class OwnGenerator(Net):
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
@@ -525,11 +584,13 @@ class OwnFunction(Net):
 
 DIFFERS, CHANGES, RANDOM, RUNS = "differs from run to run", "changes", "random numbers", "stacked"
 ALONE: dict[type[nn.Module], str] = {
-    DrawnNumber: DIFFERS, DrawnProjection: DIFFERS, DrawnInClosure: RUNS, HiddenLayer: DIFFERS,
+    DrawnNumber: DIFFERS, DrawnProjection: DIFFERS, DrawnInClosure: DIFFERS, HiddenLayer: DIFFERS,
     UnsavedBuffer: DIFFERS, CountAnew: RUNS, CountWhileEvaluated: CHANGES, Warmup: CHANGES,
-    WarmupBuffer: RUNS, ClassCounter: CHANGES, FileCounter: CHANGES,
+    WarmupBuffer: RUNS, ClassCounter: DIFFERS, FileCounter: DIFFERS,
     Unused: "takes no part", FunctionalDropout: RANDOM, LayerDropout: RANDOM, Noisy: RANDOM,
     PythonNoise: RANDOM, NumpyNoise: RANDOM, OwnGenerator: CHANGES,
+    Iterating: CHANGES, CountInClosure: CHANGES,
+    Unseeded: "another one each time", CallsObject: CHANGES,
     RandomDepth: "other layers", CountingHook: CHANGES, GradientHook: RUNS,
     BatchNorm: "running statistics", Branch: RUNS, OwnFunction: RUNS,
 }  # fmt: skip

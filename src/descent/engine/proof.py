@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from types import FunctionType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,8 @@ Config = Mapping[str, Any]
 
 STEPS = 3  # a buffer may matter only from the second step on; the last batch is the short one
 LR = 0.05
-MOST_ROWS = 256  # of a batch, and of an evaluation
-MOST_MODELS = 32  # that take steps; what they hold is compared for all
+MOST_ROWS = 128  # of a batch, and of an evaluation
+MOST_MODELS = 8  # that take steps; what they hold is compared for all
 MOST_ITEMS = 100  # of a list or dict of a class or file; longer ones are tables, not state
 MOST_BYTES = 2**28  # of the copies that are held at a time
 # Relative to the largest value of the tensor. In float64 rounding is all that may differ; a module
@@ -70,8 +70,12 @@ def why_unproven(configs: Sequence[Config], prepared: Prepared) -> str | None:
     )
     with _streams_kept():
         return why_unequal(
-            lambda: [build_model(config, data) for config in starts], batches, data.task
+            lambda run: build_model(starts[run], data), len(starts), batches, data.task
         )
+
+
+def _build(configs: Sequence[Config], data: Description, run: int) -> nn.Module:
+    return build_model(configs[run], data)
 
 
 class Batches:
@@ -93,29 +97,35 @@ class Batches:
         return self.x[rows], self.y[rows]
 
 
-def why_unequal(build: Callable[[], list[nn.Module]], batches: Batches, task: Task) -> str | None:
+def why_unequal(
+    build: Callable[[int], nn.Module], runs: int, batches: Batches, task: Task
+) -> str | None:
     """Return what of some models would not be the same in a stack; None if nothing is.
 
     Args:
-        build: makes the models of two or more runs, anew at each call: copies of a module may lack
-            what it has, such as hooks.
+        build: makes the model of a run, anew at each call: a copy of a module may lack what it has,
+            such as hooks.
+        runs: how many, at least two. What they hold is compared for all, steps are for some.
         batches: to take steps with.
         task: which loss.
     """
-    models, others = build(), build()
+    first = build(0)
+    size = sum(t.nbytes for t in first.state_dict().values() if isinstance(t, Tensor))
+    most = max(2, min(runs, MOST_MODELS, MOST_BYTES // max(8 * size, 1)))
+    chosen = {i * (runs - 1) // (most - 1) for i in range(most)}
+    kinds, held = _kinds(first), _held(first)
+    alone = [first]
     try:
-        _compare_held(models)
-        _compare_built(models, others)
-        every = -(-len(models) // MOST_MODELS)
-        size = sum(t.nbytes for t in models[0].state_dict().values() if isinstance(t, Tensor))
-        together = max(2, MOST_BYTES // max(8 * size, 1))
-        pairs = list(zip(models, others, strict=True))
-        chosen = [*pairs[: -1 if every > 1 else None : every], *(pairs[-1:] if every > 1 else [])]
-        cuts = range(0, len(chosen), together)
-        for first in cuts:
-            alone, stacked = zip(*chosen[first : first + together], strict=True)
-            if len(alone) > 1 or len(cuts) == 1:
-                _compare_steps(alone, stacked, batches, task)
+        for run in range(1, runs):
+            model = build(run)
+            if _kinds(model) != kinds:
+                raise Unequal("the model has other layers from run to run")
+            _compare_kept(held, _held(model), "differs from run to run")
+            if run in chosen:
+                alone.append(model)
+        others = [build(run) for run in sorted(chosen)]
+        _compare_built(alone, others)
+        _compare_steps(alone, others, batches, task)
     except Unequal as found:
         return str(found)
     return None
@@ -129,20 +139,6 @@ def _compare_built(models: Sequence[nn.Module], others: Sequence[nn.Module]) -> 
 
 
 # ---- what a module holds beside parameters and persistent buffers
-
-
-def _compare_held(models: Sequence[nn.Module]) -> None:
-    first = models[0]
-    kinds, held = _kinds(first), _held(first)
-    for model in models[1:]:
-        if _kinds(model) != kinds:
-            raise Unequal("the model has other layers from run to run")
-        other = _held(model)
-        for name in {**held, **other}:
-            if not _same(held.get(name), other.get(name)):
-                raise Unequal(
-                    f"{name} is no parameter or saved buffer, and differs from run to run"
-                )
 
 
 def _kinds(model: nn.Module) -> list[Any]:
@@ -166,11 +162,13 @@ def _held(model: nn.Module) -> dict[str, Any]:
         for name, value in vars(module).items():
             if name not in usual:
                 kept[f"{where}.{name}"] = _frozen(value)
+            elif name.endswith("_hooks") and value:  # what their functions hold on to
+                kept[f"{where}.{name}"] = _frozen(list(value.values()))
         for kind in type(module).__mro__:
-            if not kind.__module__.startswith(("torch.", "descent.", "builtins")):
+            if not kind.__module__.startswith(("torch.", "builtins")):
                 for name, value in _plain(vars(kind)):
                     kept[f"{kind.__name__}.{name}"] = _frozen(value)
-                for name, value in _plain(vars(sys.modules[kind.__module__])):
+                for name, value in _plain(vars(sys.modules.get(kind.__module__, object))):
                     kept[f"{kind.__module__}.{name}"] = _frozen(value)
     return kept
 
@@ -199,17 +197,31 @@ def _frozen(value: Any, depth: int = 4) -> Any:
         return value.getstate()
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
         return value
-    if depth == 0 or isinstance(value, (type, FunctionType)):
+    if depth == 0 or isinstance(value, type):
         return type(value)
+    if isinstance(value, FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        return [type(value), _frozen([c for c in cells if not isinstance(c, nn.Module)], depth - 1)]
     if isinstance(value, Mapping):
         return [(_frozen(k, depth - 1), _frozen(v, depth - 1)) for k, v in value.items()]
     if isinstance(value, (set, frozenset)):
         return sorted(map(repr, value))
     if isinstance(value, Sequence):
         return [_frozen(v, depth - 1) for v in value]
-    if hasattr(value, "__dict__") and not callable(value):
+    if isinstance(value, MethodType):  # of the module itself, as a rule
+        return type(value)
+    if hasattr(value, "__dict__"):
         return [type(value), _frozen(vars(value), depth - 1)]
-    return type(value)
+    shown = repr(value)  # a counter of itertools tells where it stands
+    return type(value) if " at 0x" in shown else shown
+
+
+def _filled(cell: CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -379,17 +391,17 @@ def _watched(model: nn.Module, when: str, buffers: bool = False) -> Iterator[Non
     yield
     if not _same(streams, _streams()):
         raise Unequal(f"the model draws random numbers {when}")
-    _compare_kept(held, _held(model), when)
+    _compare_kept(held, _held(model), f"changes {when}")
     after = dict(model.named_buffers())
     for name, buffer in before.items():
         if not _same(buffer, after[name].detach()):
             raise Unequal(f"model.{name} changes {when}")
 
 
-def _compare_kept(held: Mapping[str, Any], now: Mapping[str, Any], when: str) -> None:
+def _compare_kept(held: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
     for name in {**held, **now}:
         if not _same(held.get(name), now.get(name)):
-            raise Unequal(f"{name} is no saved buffer, and changes {when}")
+            raise Unequal(f"{name} is no parameter or saved buffer, and {what}")
 
 
 def _streams() -> list[Any]:
