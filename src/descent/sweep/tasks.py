@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from descent.endings import Ending, Status
+from descent.endings import Ending, Reason, Status
 from descent.errors import UserError, WriteError, first_line
 from descent.job import Job
 from descent.outcome import Figures, after, line_of, optimized
@@ -186,8 +186,12 @@ def _alone(job: Planned, failure: BaseException | None = None) -> Outcome:
         raise  # the disk is full for all jobs
     except UserError as error:
         return replace(_failed(job, str(error)), after=fallen)
-    except SystemExit:
-        raise received() or RuntimeError("a run ended by itself") from None
+    except (SystemExit, KeyboardInterrupt) as error:
+        signalled = received()
+        if signalled is not None:
+            raise signalled from None
+        ending = Ending(Reason.EXIT, {"error": f"{type(error).__name__}({error})"})
+        return replace(_failed(job, ending.sentence), after=fallen)
     except Exception as error:
         return replace(_failed(job, f"{type(error).__name__}: {error}"), after=fallen)
     return replace(_outcome(job, alone.run.result()), after=fallen)
