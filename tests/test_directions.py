@@ -34,7 +34,7 @@ from descent.sweep.progress import Progress
 CONF = str(Path(__file__).parents[1] / "conf")
 
 # What the field says, written out here a second time: the registry must agree.
-FALL = ("loss", "rmse", "mae", "log_loss", "brier", "calibration_error")
+FALL = ("loss", "rmse", "mae", "mape", "log_loss", "brier", "calibration_error")
 RISE = ("accuracy", "r2", "balanced_accuracy", "f1", "precision", "recall", "auc",
         "average_precision")  # fmt: skip
 NAMES = [
@@ -176,7 +176,9 @@ def report_prefers(name: str, values: list[float]) -> int:
         Trial(i, {"lr": float(i)}, "", "ok", "", 1, 1, 1.0, {name: v}, Path(), "")
         for i, v in enumerate(values)
     )
-    study = Study(Path(), trials, ("lr",), name, {"stop": {"loss": 1.0}}, ())
+    config = {"stop": {"loss": 1.0}}
+    shared = (f"optimized_metric={name}",)  # typed, so that it comes before the steps to the target
+    study = Study(Path(), trials, ("lr",), name, config, (), shared)
     return int(study_settings(study, measures(study)[0])[0].values["lr"])
 
 
@@ -267,7 +269,7 @@ def config(**changes: Any) -> dict[str, Any]:
     watched = {k: changes.pop(k) for k in ("monitor", "mode", "_target_") if k in changes}
     full = {"_target_": "descent.callbacks.full_loss.FullLoss"}
     return {
-        "optimized_metric": "val/loss", "test": True, "model": {}, "scheduler": {},
+        "optimized_metric": "val/loss", "test": True, "data": {}, "model": {}, "scheduler": {},
         "callbacks": {"full_loss": full, "stopper": {**stopper, **watched}}, **changes,
     }  # fmt: skip
 
