@@ -39,7 +39,7 @@ FLOORS = [
     ["study"],
     ["engine", "cli", "job", "report"],
     ["callbacks", "device"],
-    ["assembly"],
+    ["assembly", "continuing"],
     ["training", "evaluation", "sweep_reporting", "dashboard"],
     ["reporting"],
     ["sweep"],
@@ -56,7 +56,8 @@ WALLS = {
     "lightning": [
         "descent.data.module", "descent.engine", "descent.callbacks",
         "descent.foreign", "descent.averaging",
-        "descent.recording.logger", "descent.device", "descent.assembly", "descent.training",
+        "descent.recording.logger", "descent.device", "descent.assembly",
+        "descent.training",
     ],
     "matplotlib": ["descent.report"],
     "tensorboard": ["descent.recording", "descent.dashboard"],

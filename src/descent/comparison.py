@@ -9,6 +9,8 @@ from typing import Any
 
 from descent.errors import UserError
 from descent.recording.atomic import write
+from descent.recording.bounded import DamageError, read_json
+from descent.recording.schema import check_job
 from descent.runs import Run
 
 RESULTS = "results.csv"
@@ -21,14 +23,42 @@ TARGET = "reached the target"  # in the sentence of runs that a target ended
 def read_jobs(sweep: Path) -> list[dict[str, Any]]:
     """Return the jobs of a multirun by number: as listed, or as its directories tell."""
     try:
-        entries = json.loads((sweep / JOBS).read_text(encoding="utf-8"))
-        return [dict(entry) for entry in entries]
-    except (OSError, ValueError, TypeError):
-        numbered = [path for path in sweep.iterdir() if path.is_dir() and path.name.isdigit()]
+        listed = listed_jobs(sweep)
+        kept = [entry for entry, damage in listed if damage is None]
+        if listed and not kept:
+            raise DamageError("none of its entries is whole")
+        return kept
+    except (FileNotFoundError, DamageError):
+        numbered = [path for path in sweep.iterdir() if path.is_dir() and is_count_name(path.name)]
         return [
             {"number": int(path.name), "directory": path.name, "status": None, "reason": ""}
             for path in sorted(numbered, key=lambda path: int(path.name))
         ]
+
+
+def is_count_name(name: str) -> bool:
+    """Whether a directory is called as a job's is."""
+    return name.isdecimal() and name.isascii() and len(name) < 9
+
+
+def listed_jobs(sweep: Path) -> list[tuple[dict[str, Any], DamageError | None]]:
+    """Return the entries of `jobs.json`, each with what is wrong with it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamageError: it is no list.
+    """
+    entries = read_json(sweep / JOBS)
+    if not isinstance(entries, list):
+        raise DamageError("it is no list")
+    found: list[tuple[dict[str, Any], DamageError | None]] = []
+    for number, entry in enumerate(entries):
+        try:
+            check_job(entry)
+            found.append((entry, None))
+        except DamageError as error:
+            found.append(({}, DamageError(f"in entry {number}, {error}")))
+    return found
 
 
 def write_jobs(sweep: Path, jobs: Sequence[Mapping[str, Any]]) -> None:

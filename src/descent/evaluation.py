@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -82,7 +83,7 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
             "python src/report.py draws it."
         )
     weights = asked["checkpoint"]
-    if weights == BEST and not run.checkpoint_path(BEST).is_file():
+    if weights == BEST and not run.checkpoint_path(BEST).exists():
         log.info(
             "%s has no best.ckpt (no validation rows, or it ended early); using last", run.path
         )
@@ -206,7 +207,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     from descent.data.module import DataModule
 
     run, config = evaluation.run, evaluation.config
-    torch.set_num_threads(int(run.result().get("threads", 1)))
+    # as many as then, but never more than this machine has
+    torch.set_num_threads(min(run.result().get("threads", 1), os.cpu_count() or 1))
     trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
     learner = _restored(evaluation)
     data = DataModule(evaluation.prepared)
@@ -242,7 +244,7 @@ def _restored(evaluation: Evaluation) -> Learner:
     learner = build_learner([evaluation.config], description, [model], device, rows=rows)
     try:
         learner.load_state_dict(state["state_dict"])
-    except (KeyError, RuntimeError, TypeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         first = str(error).splitlines()[0].rstrip(":")
         raise UserError(
             f"checkpoints/{evaluation.weights}.ckpt of {evaluation.run.path} does not fit the "

@@ -19,7 +19,9 @@ from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
 from descent.cli import EXIT_FAILED
+from descent.continuing import read_last
 from descent.data.module import DataModule
+from descent.data.prepare import Description
 from descent.endings import Ending, Reason, Status
 from descent.engine.kernel import Figures as WindowFigures
 from descent.engine.learner import Learner
@@ -185,10 +187,10 @@ class Ticker(Observer):
 
 
 def _start(job: Job) -> list[Mapping[str, Any]] | None:
-    """Return the checkpoint to continue from; None to start afresh."""
-    if not job.resumed or not job.run.checkpoint_path(LAST).is_file():
+    """Return the checkpoint to continue from, known to fit the run; None to start afresh."""
+    if not job.resumed or not job.run.checkpoint_path(LAST).exists():
         return None
-    return [job.run.checkpoint(LAST)]
+    return [read_last(job.run, job.config, Description.from_dict(job.prepared.describe()))]
 
 
 def _check_new(job: Job) -> None:

@@ -158,6 +158,7 @@ CALLBACKS = _names(
     path.Path: points most_mib
     divergence.Divergence: factor checks
     checkpoint.Checkpoint: every_seconds monitor mode
+    early_stopping.EarlyStopping: monitor mode patience min_delta check_finite
     progress.Progress: every_seconds
     listing.Listing: first
     noise_scale.NoiseScale: every_n_epochs exact smoothing

@@ -52,7 +52,7 @@ def is_sweep(path: Path) -> bool:
 
 def event_file(run: Path) -> Path | None:
     """Return a run's event file; None if it has none."""
-    return min(run.glob(EVENTS), default=None)
+    return min((file for file in run.glob(EVENTS) if file.is_file()), default=None)
 
 
 def runs_below(path: Path) -> Iterator[Path]:

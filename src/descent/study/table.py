@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from descent.comparison import JOBS, NOT_BEGUN, REPEATS, RESULTS, compare, read_jobs
+from descent.comparison import JOBS, NOT_BEGUN, REPEATS, RESULTS, compare, listed_jobs, read_jobs
 from descent.endings import Status
 from descent.errors import UserError
 from descent.recording.bounded import DamageError
@@ -108,7 +108,7 @@ def _jobs(sweep: Path) -> tuple[list[Job], bool, list[str]]:
         return made, False, []
     if not any("overrides" in entry for entry in entries):
         return made, False, [f"{JOBS} is damaged: the jobs are those that left a directory."]
-    lost = len(entries) - len(made)
+    lost = sum(damage is not None for _, damage in listed_jobs(sweep))
     many = "1 entry" if lost == 1 else f"{lost:,} entries"
     return made, True, [f"{many} of {JOBS} cannot be read and left out."] if lost else []
 

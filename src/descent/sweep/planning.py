@@ -18,6 +18,7 @@ from descent.errors import UserError
 from descent.machine import check_counts
 from descent.metrics import check_metrics
 from descent.recording.atomic import foreign
+from descent.recording.bounded import MOST_YAML, DamageError, read_text
 from descent.runs import CONFIG, FILES, Run, config_text
 from descent.sweep.composing import Composed
 
@@ -168,9 +169,9 @@ def _finished_configs(sweep: Path) -> dict[str, list[Path]]:
     for path in sorted(file.parent for file in sweep.rglob(CONFIG)):
         try:
             if Run(path).result()["status"] in FINAL:
-                text = (path / CONFIG).read_text(encoding="utf-8")
+                text = read_text(path / CONFIG, MOST_YAML)
                 found.setdefault(_identity(text), []).append(path)
-        except (UserError, OSError):
+        except (UserError, FileNotFoundError, DamageError):
             continue
     return found
 
