@@ -18,6 +18,7 @@ from descent.study.settings import Measure, Setting
 from descent.study.settings import settings as settings_of
 from descent.study.targets import hits
 from descent.study.trials import ENDED, Study, Trial, Value
+from descent.study.tuning import tuning_words
 from descent.study.wording import (
     confirmed_words,
     contest_words,
@@ -154,6 +155,7 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     inside = places(study, settings, winner, measure)
     edges = [place.why for place in inside if place.why]
     told = [effect_words(one, measure) for one in effects(whole, measure)]
+    told += tuning_words(study, settings, measure)
     told += filter(None, [split_words(study, winner, measure), test_words(winner)])
     following = rest or further(study, winner, found.tied, inside)
     end: tuple[str, ...] = ()

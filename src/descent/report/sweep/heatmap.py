@@ -71,6 +71,7 @@ def _settle(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
+        engine.execute(figure)  # once more, now that labels have their place
         figure.set_layout_engine("none")
 
 
