@@ -216,6 +216,20 @@ TOLD = {
         "a,y\n" + rows(lambda i: f"{'none' if i == 5 else i + 0.25},{i}.5"),
         "'none' read as missing: a",
     ),
+    "rows without any value": (
+        "a,y\n" + rows(lambda i: f"{i % 7},{i}.5") + ",\n", "^a\n1 row without any value left out",
+    ),
+    "units": (
+        "a,y\n" + rows(lambda i: f"{i % 7}.5 kg,{i}.5"), "^a\nnumbers in kg: a$",
+    ),
+    "times": ("a,y\n" + rows(lambda i: f"{i % 24}:30,{i}.5"), "^a\ntimes read as hours: a$"),
+    "millions": (
+        "a,y\n" + rows(lambda i: f"${i}.5M,{i}.5"), "^a\namounts of money read as numbers: a$",
+    ),
+    "categories": (
+        "a,b,y\n" + rows(lambda i: f"{'uvw'[i % 3]},{'pq'[i % 2]},{i}.5"),
+        r"categories: a \(3\), b \(2\)$",
+    ),
     "very many texts": (
         "a,y\n" + rows(lambda i: f"t{i % 150},{i}.5", 300),
         "^a share\nthe 150 texts of a become one feature",
@@ -305,7 +319,31 @@ def test_an_option_settles_days_and_months(day_first: bool, month: int, tmp_path
 
 def test_options_leave_columns_out_and_take_texts_for_what_they_are(tmp_path: Path) -> None:
     content = "a,b,c,y\n" + rows(lambda i: f"{i % 3},{i}.5,{i}.25,{i}.5")
-    assert notes_of(content, tmp_path, exclude=["b"], texts=["a"]) == "a=0, a=1, a=2, c\n"
+    assert (
+        notes_of(content, tmp_path, exclude=["b"], texts=["a"])
+        == "a=0, a=1, a=2, c\ncategories: a (3)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["$1.2M", "$900K", "$15"], [1.2e6, 9e5, 15.0]),
+        (["12 kg", "13.5 kg", "9 kg"], [12.0, 13.5, 9.0]),
+        (["10:30", "7:45:36", "23:00"], [10.5, 7.76, 23.0]),
+        (["1 234,56 €", "-7,5 €", "0 €"], [1234.56, -7.5, 0.0]),
+        (["USD 1,200.75", "USD 3", "USD 0.5"], [1200.75, 3.0, 0.5]),
+        (["(1,200)", "35", "7.25"], [-1200.0, 35.0, 7.25]),
+        (["12,34,567", "1,235", "7.5"], [1234567.0, 1235.0, 7.5]),
+    ],
+)
+def test_numbers_are_read_however_they_are_written(
+    cells: list[str], values: list[float], tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("a;b\n" + "".join(f"{c};1\n" for c in cells))
+    kind, got = read(tmp_path / "t.csv")["a"]
+    assert kind is Kind.NUMBER
+    assert got == pytest.approx(values)
 
 
 def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:

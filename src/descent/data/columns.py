@@ -33,6 +33,8 @@ COMMA = rf"^{SIGN}(?:\d+,?\d*|,\d+){EXPONENT}$"
 WITH_DOTS = rf"^{SIGN}[1-9]\d{{0,2}}(?:\.\d{{3}})+(?:,\d*)?$"  # 1.050,5
 CODE = r"^0\d+$"
 MONEY = r"[$€£¥₹₽₩]|\b(?:USD|EUR|GBP|CHF|JPY|CAD|AUD)\b"
+UNIT = r"^[+-]?[\d.,]*\d\s*([A-Za-zµ°²³/]{1,6})$"
+FEW_UNITS = 3  # of fewer different values a unit is not taken off: 1a, 2a
 BLANK_MARKS = r"(\d)[ \u00a0\u202f\u2009'’](\d{3})"
 
 DAY_FORMATS = (
@@ -136,11 +138,42 @@ def _bare(values: pl.Series) -> tuple[pl.Series, list[str]]:
     if values.str.contains(MONEY).any():
         values = values.str.replace(rf"\s*(?:{MONEY})\s*", "")
         reasons.append("amounts of money read as numbers")
+        values = _unfolded(values)
+    unit = _common_unit(values)
+    if unit is not None:
+        values = values.str.replace(rf"\s*{re.escape(unit)}$", "")
+        reasons.append(f"numbers in {unit}")
     if values.str.contains(BLANK_MARKS).any():
         for _ in range(4):  # matches overlap: 1 000 000
             values = values.str.replace_all(BLANK_MARKS, "$1$2")
         reasons.append("thousands marks left out")
     return values, reasons
+
+
+def _unfolded(values: pl.Series) -> pl.Series:
+    """Write amounts such as 1.2M and 900K out."""
+    import polars as pl
+
+    folded = values.str.contains(r"^[+-]?\d*\.?\d+\s*[kKmMbB]$")
+    if not folded.any():
+        return values
+    bare = values.str.replace(r"\s*[kKmMbB]$", "").cast(pl.Float64, strict=False)
+    last = values.str.slice(-1).str.to_lowercase()
+    size = last.replace_strict({"k": 1e3, "m": 1e6, "b": 1e9}, default=1.0, return_dtype=pl.Float64)
+    written = (bare * size).round(2).cast(pl.String)
+    return pl.select(pl.when(folded).then(written).otherwise(values)).to_series()
+
+
+def _common_unit(values: pl.Series) -> str | None:
+    """Return the unit that all numbers of a column are written with, such as `kg`."""
+    import polars as pl
+
+    filled = values.drop_nulls()
+    if filled.head(20).str.contains(UNIT).any():
+        parts = filled.str.extract(UNIT, 1)
+        if parts.null_count() == 0 and parts.n_unique() == 1 and filled.n_unique() >= FEW_UNITS:
+            return str(parts.cast(pl.String)[0])
+    return None
 
 
 def meaning(table: Table, name: str, style: Style, as_text: bool = False) -> Meaning:
@@ -221,7 +254,7 @@ def _text_meaning(table: Table, series: pl.Series, style: Style) -> Meaning:
     small = set(filled.str.to_lowercase().unique())
     if small <= {"true", "false"}:
         return Meaning(name, Kind.BOOLEAN, (series.str.to_lowercase() == "true").cast(pl.Float64))
-    found = _numbers(table, series, style) or _dates(table, series)
+    found = _numbers(table, series, style) or _hours(series) or _dates(table, series)
     return found or Meaning(name, Kind.CATEGORY, series)
 
 
@@ -347,7 +380,11 @@ def _with_strays(
     distinct = strays.unique().sort().to_list()
     texts = series.drop_nulls().unique()
     whole = numbers.drop_nulls()
-    if len(texts) <= FEW_MIXED and bool((whole % 1 == 0).all()) and "inf" not in str(distinct):
+    if (
+        len(texts) <= FEW_MIXED
+        and bool((whole % 1 == 0).all())
+        and "inf" not in str(distinct).lower()
+    ):
         return Meaning(name, Kind.CATEGORY, series, ["numbers and texts mixed, so categories"])
     share = len(strays) / max(len(series) - series.null_count(), 1)
     if len(distinct) > MOST_STRAYS and share > 0.02:
@@ -374,7 +411,21 @@ def _check_range(found: Meaning, series: pl.Series, table: Table) -> None:
         )
 
 
-# ---- dates
+# ---- dates and times
+
+
+def _hours(series: pl.Series) -> Meaning | None:
+    """Read times of day as hours; None if they are none."""
+    import polars as pl
+
+    if not series.drop_nulls().str.contains(r"^\d{1,2}:\d\d(:\d\d)?$").all():
+        return None
+    parts = series.str.split(":")
+    hours = pl.Series(series.name, [0.0] * len(series))
+    for place, unit in ((0, 1), (1, 60), (2, 3600)):
+        piece = parts.list.get(place, null_on_oob=True).cast(pl.Float64)
+        hours = hours + (piece.fill_null(0) if place == 2 else piece) / unit
+    return Meaning(series.name, Kind.NUMBER, hours, ["times read as hours"])
 
 
 def _dates(table: Table, series: pl.Series) -> Meaning | None:

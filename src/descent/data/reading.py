@@ -293,7 +293,11 @@ def _by_hand(layout: Layout, path: Path, notes: list[str]) -> pl.DataFrame:
 
     if '"' in layout.text:
         _check_quotes(layout, path)
-    reader = [row for row in layout.cells(layout.text) if any(cell.strip() for cell in row)]
+    everything = layout.cells(layout.text)
+    reader = [row for row in everything if any(cell.strip() for cell in row)]
+    empty = sum(len(row) > 1 for row in everything) - sum(len(row) > 1 for row in reader)
+    if empty:
+        notes.append(f"{counted(empty, 'row')} without any value left out")
     if not reader:
         raise UserError(f"{path} is empty; it needs a header and rows.")
     for row in reader:
@@ -351,6 +355,9 @@ def _named(
     raw = rows.with_columns(blank=blank) if rows.width else rows
     rows = raw.filter(~pl.col("blank")).drop("blank")
     inside = _blank_lines(layout.text)
+    empty = raw.height - rows.height - inside
+    if empty > 0:
+        notes.append(f"{counted(empty, 'row')} without any value left out")
     if inside:
         notes.append(f"{counted(inside, 'blank line')} left out")
     if dialect.header:

@@ -511,6 +511,9 @@ def _fitted(
     notes = list(arrays.notes)
     made = [c for m in columns if (c := fit_column(m, train, options, notes)) is not None]
     by_name = {m.name: m for m in columns}
+    texts = [f"{c.name} ({len(c.categories)})" for c in made if c.categories and not c.shares]
+    if texts:
+        notes.append(f"categories: {listed(texts, 8)}")
     width = sum(len(column.features) for column in made)
     features = np.empty((arrays.rows, width))
     at = 0
