@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -533,35 +533,3 @@ def _as_boolean(table: Table, series: pl.Series) -> Meaning:
     if not odd.is_empty():
         found.problem = f"column '{series.name}' must hold true or false, but holds '{odd[0]}'"
     return found
-
-
-def same_category(texts: pl.Series, categories: Sequence[str]) -> pl.Series:
-    """Return texts as the categories they equal: as written, else as the number they stand for.
-
-    Returns:
-        The index of each one's category; -1 for a text that equals none, null for a missing one.
-    """
-    import polars as pl
-
-    known: Mapping[str, int] = {category: i for i, category in enumerate(categories)}
-    codes = texts.replace_strict(known, default=-1, return_dtype=pl.Int64)
-    codes = pl.select(pl.when(texts.is_null()).then(None).otherwise(codes)).to_series()
-    odd = texts.filter(codes == -1).unique()
-    if odd.is_empty():
-        return codes
-    by_value = {v: i for i, c in enumerate(categories) if (v := value_of(c)) is not None}
-    alike = {t: by_value[v] for t in odd if (v := value_of(t)) is not None and v in by_value}
-    if not alike:
-        return codes
-    again = texts.replace_strict(alike, default=-1, return_dtype=pl.Int64)
-    return pl.select(pl.when(codes == -1).then(again).otherwise(codes)).to_series()
-
-
-def value_of(text: str) -> float | str | None:
-    """Return what a text stands for beside its letters: a number, true, false; None if neither."""
-    small = text.strip().lower()
-    if small in ("true", "false"):
-        return small
-    if re.fullmatch(CODE, small) or not re.fullmatch(PLAIN, small):
-        return None
-    return float(small)

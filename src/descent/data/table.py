@@ -20,9 +20,8 @@ from descent.data.columns import (
     meaning,
     number_style,
     quoted,
-    same_category,
 )
-from descent.data.encoding import Options, encode_meaning, fit_column
+from descent.data.encoding import Options, encode_meaning, fit_column, same_category
 from descent.data.layout import Dialect, listed
 from descent.data.reading import Table, decided, read_table
 from descent.errors import UserError, did_you_mean
