@@ -145,20 +145,24 @@ def train_together(
     jobs: Sequence[Job],
     tick: Callable[[int], None],
     done: Callable[[int, Result], None],
-    start: Sequence[Mapping[str, Any]] | None = None,
+    stack: str = "",
 ) -> None:
     """Train runs of one shape in one fit, and write their directories.
+
+    Where all are resumed they go on together from their checkpoints.
 
     Args:
         jobs: of each run; those of one seed are neighbours.
         tick: called after each window with the steps taken, over all runs.
         done: called with the number and the result of each run that has ended.
-        start: the checkpoint of each to go on from.
+        stack: a name by which checkpoints tell which runs trained together.
 
     Raises:
         UserError: a config asks for something that cannot be built.
     """
     learner, data, trainer = assemble_all(jobs, [Ticker(tick)])
+    learner.stack = stack
+    start = [job.run.checkpoint(LAST) for job in jobs] if jobs[0].resumed else None
     finisher = Finisher(jobs, learner, trainer, done)
     finisher.begin()
     _fit(learner, data, trainer, start, finisher)

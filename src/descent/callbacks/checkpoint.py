@@ -1,8 +1,8 @@
 """`last.ckpt` to continue from, `best.ckpt` for the lowest validation loss.
 
 The best weights are kept in memory and written together with `last.ckpt`, because writing two
-files after every epoch would cost a small model more than the epoch. A stack that is still
-training is saved as a whole, in one file: its runs go on together, bit for bit.
+files after every epoch would cost a small model more than the epoch. The runs of a stack that is
+still training are saved at one moment, so that they can go on together.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ class Checkpoint(Observer):
     ) -> None:
         self.dirs = [Path(path) / "checkpoints" for path in run_dirs]
         self.every_seconds, self.monitor = every_seconds, monitor
-        self.stack_file: Path | None = None  # where a stack that is still training is saved
         self._sign = 1 if settled_mode(monitor, mode) == MIN else -1
         runs = len(self.dirs)
         self._value = np.full(runs, np.nan)  # of the best epoch; NaN for none yet, [R]
@@ -178,7 +177,7 @@ class Checkpoint(Observer):
         """Save when it is time."""
         due = time.monotonic() - self._saved_at >= self.every_seconds
         if due and (self.every_seconds > 0 or learner.steps_in_epoch == 0):
-            self._save(learner, learner.live.tolist())
+            self._save_runs(learner, learner.live.tolist())
 
     def halfway(self, learner: Learner, runs: Sequence[int]) -> None:
         """Save a run that ends within an epoch now, before the records get the row of that half.
@@ -195,18 +194,6 @@ class Checkpoint(Observer):
         self._save_runs(learner, [r for r in kept if self._written["last"][r] != learner.step])
         for run in kept:
             self._save_best(learner, run)
-
-    def _save(self, learner: Learner, runs: Sequence[int]) -> None:
-        """Save runs that are still training."""
-        if self.stack_file is None:
-            self._save_runs(learner, runs)
-        elif learner.trainer.is_global_zero:
-            with learner.clock.paused(), together():
-                states = [state_of(learner, run) for run in runs]
-                make_directory(self.stack_file.parent)
-                directories = [str(self.dirs[run].parent) for run in runs]
-                save({"directories": directories, "runs": states}, self.stack_file)
-        self._saved_at = time.monotonic()
 
     def _save_runs(self, learner: Learner, runs: Sequence[int]) -> None:
         with learner.clock.paused(), together():

@@ -77,6 +77,7 @@ class Learner(L.LightningModule):
         self.evaluator = Evaluator(data, rows)
         self.validate_every = validate_every
         self.run_loggers: Sequence[Sequence[Any]] = [[] for _ in self.seeds]  # of each run
+        self.stack = ""  # the name of runs that train side by side, in their checkpoints
         self.clock = Clock()
         self.seconds = 0.0  # each run's share of the training seconds, up to the last window
         self._lap = 0.0
@@ -136,9 +137,8 @@ class Learner(L.LightningModule):
     @property
     def longest(self) -> float:
         """Steps that a run takes at most, by both limits."""
-        epochs = self.limits.epochs
-        by_epochs = math.inf if epochs is None else epochs * self.windows.steps_per_epoch
-        return min(self.max_steps, by_epochs)
+        epochs = math.inf if self.limits.epochs is None else self.limits.epochs
+        return min(self.max_steps, epochs * self.windows.steps_per_epoch)
 
     @property
     def is_last(self) -> bool:

@@ -27,6 +27,7 @@ def state_of(learner: Any, run: int) -> dict[str, Any]:
     training = state.get("training_weights")
     made = {
         "format": FORMAT,
+        "stack": learner.stack,
         "epoch": learner.epochs_done,
         "global_step": learner.step,
         "state_dict": {f"model.{name}": t for name, t in state["weights"].items()},

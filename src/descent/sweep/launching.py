@@ -26,7 +26,7 @@ from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.engines import Engine
 from descent.sweep.manifest import note_jobs
-from descent.sweep.planning import Group, Planned, of_job, plan, prepared
+from descent.sweep.planning import Group, Planned, Stand, of_job, plan, prepared, stand
 from descent.sweep.progress import Progress
 from descent.sweep.tasks import Outcome, Task, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
@@ -285,6 +285,15 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
             tasks += [Task((job,), False) for job in group.jobs]
             lines.append(f"group {number}: {runs} alone, one by one: {group.alone}")
             continue
+        going, group = _going_on(group)
+        tasks += going
+        if going:
+            going_on = sum(len(task.jobs) for task in going)
+            lines.append(f"group {number}: {going_on:,} of {runs} go on from their checkpoints")
+        if not group.jobs:
+            continue
+        count = len(group.jobs)
+        runs = f"{count:,} run{'' if count == 1 else 's'}"
         first = group.jobs[0].config
         data = prepared(first["data"])
         model = build_model(first, Description.from_dict(data.describe()))
@@ -307,6 +316,23 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
             f"{'' if group.turn is None else f'; in turn, since {group.turn}'}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines
+
+
+def _going_on(group: Group) -> tuple[list[Task], Group]:
+    """Return tasks of jobs that a killed attempt had saved, and the group of the others."""
+    by_stand: dict[Stand, list[Planned]] = {}
+    rest: list[Planned] = []
+    for job in group.jobs:
+        found = stand(job)
+        (rest if found is None else by_stand.setdefault(found, [])).append(job)
+    tasks = [
+        Task(
+            tuple(sorted(jobs, key=lambda job: (job.config["seed"], job.number))), True,
+            group.turn is not None, stack=at.stack,
+        )
+        for at, jobs in by_stand.items()
+    ]  # fmt: skip
+    return tasks, replace(group, jobs=rest)
 
 
 def _named(config: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from descent.machine import check_counts
 from descent.metrics import check_metrics
 from descent.recording.atomic import foreign
 from descent.recording.bounded import MOST_YAML, DamageError, read_text
-from descent.runs import CONFIG, FILES, Run, config_text
+from descent.runs import CONFIG, FILES, LAST, Run, config_text
 from descent.sweep.composing import Composed
 
 FINAL = (Status.OK, Status.DIVERGED)
@@ -162,6 +162,32 @@ def _without_finished(jobs: list[Planned], sweep: Path) -> tuple[list[Planned], 
         else:
             rest.append(job)
     return [_moved(job, taken) for job in rest], finished
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where a job of a stack stood when it was saved last: those of one stand go on together."""
+
+    stack: str
+    step: int
+    in_epoch: int
+
+
+def stand(job: Planned) -> Stand | None:
+    """Return where a job stands that an earlier attempt began; None where it begins anew."""
+    run = Run(job.directory)
+    try:
+        if run.result()["status"] not in (Status.RUNNING, Status.INTERRUPTED):
+            return None
+        text = read_text(run.path / CONFIG, MOST_YAML)
+        if _identity(text) != _identity(config_text(job.config)):
+            return None
+        state = run.checkpoint(LAST)
+        if not state.get("stack"):
+            return None
+        return Stand(state["stack"], state["global_step"], state["descent"]["steps_in_epoch"])
+    except (UserError, DamageError, OSError, KeyError, TypeError):  # then from its start
+        return None
 
 
 def _finished_configs(sweep: Path) -> dict[str, list[Path]]:

@@ -37,6 +37,7 @@ class Task:
         together: in one fit, or each alone.
         in_turn: within that fit, one after the other.
         board: the file in which progress is noted, and the row of this task; None for nowhere.
+        stack: the name of runs that go on together from their checkpoints; None to begin anew.
         after: what became of a stack of more jobs that these were part of; None if there was none.
     """
 
@@ -44,6 +45,7 @@ class Task:
     together: bool
     in_turn: bool = False
     board: tuple[Path, int] | None = None
+    stack: str | None = None
     after: str | None = None
 
 
@@ -83,7 +85,7 @@ def run_task(task: Task) -> list[Outcome]:
         with _board(task) as tick, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that an operation has no rule for runs
             _together(
-                task.jobs, tick,
+                task, tick,
                 lambda o: done.update({o.number: replace(o, after=task.after)}),
             )  # fmt: skip
     except WriteError:
@@ -111,19 +113,20 @@ def split_task(task: Task) -> list[Task]:
     return [replace(task, jobs=(job,), after=DIED) for job in task.jobs]
 
 
-def _together(
-    jobs: Sequence[Planned], tick: Callable[[int], None], done: Callable[[Outcome], None]
-) -> None:
+def _together(task: Task, tick: Callable[[int], None], done: Callable[[Outcome], None]) -> None:
     """Train jobs in one fit; tell each outcome when it is known."""
     from descent.training import train_together
 
-    jobs, refused = _cleared(jobs)
-    for outcome in refused:
-        done(outcome)
+    jobs: Sequence[Planned] = task.jobs
+    if task.stack is None:
+        jobs, refused = _cleared(jobs)
+        for outcome in refused:
+            done(outcome)
     if not jobs:
         return
     data = replace(prepared(jobs[0].config["data"]))  # tensors are made of it, and it is let go
-    runs = [Job(job.config, data, Run(job.directory), False, job.overrides, True) for job in jobs]
+    resumed = task.stack is not None
+    runs = [Job(job.config, data, Run(job.directory), resumed, job.overrides, True) for job in jobs]
 
     def ended(number: int, result: dict[str, Any]) -> None:
         job = jobs[number]
@@ -134,7 +137,12 @@ def _together(
         _note(job.directory, line_of(result, job.directory.name))
         done(_outcome(job, result))
 
-    train_together(runs, tick, ended)
+    train_together(runs, tick, ended, task.stack or _name(jobs))
+
+
+def _name(jobs: Sequence[Planned]) -> str:
+    """Return a name of jobs that train together, the same for no others of a multirun."""
+    return f"{jobs[0].number}-{jobs[-1].number}-{len(jobs)}"
 
 
 def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:
