@@ -279,3 +279,29 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text()
     assert "make lint" in script
     assert "make test\n" in script
+
+
+# ---- what comes from a disk
+
+READERS = {"load", "loads", "read_text", "read_bytes", "read_csv", "scan_csv", "reader", "load_all"}
+MODULES = {"json", "yaml", "OmegaConf", "np", "torch", "pl", "csv", "joblib", "pickle"}
+# the door; tables of the user's; our own conf/, pages and pictures; what the system says of itself
+DOORS = [
+    "descent.recording.bounded", "descent.data.reading", "descent.data.layout", "descent.keys",
+    "descent.report.page", "descent.report.sweep.page", "descent.machine", "descent.signals",
+]  # fmt: skip
+# values that this very process packed
+UNPACKED = {("descent.runs", "pickle.loads"), ("descent.sweep.planning", "pickle.loads")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_runs_are_read_through_one_door(path: Path) -> None:
+    name = name_of(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        called = ast.unparse(node.func)
+        head, method = called.split(".")[0], node.func.attr
+        reads = method in READERS and (head in MODULES or method.startswith("read_"))
+        if reads and name not in DOORS and (name, called) not in UNPACKED:
+            raise AssertionError(f"{name} calls {called}; see descent/recording/bounded.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,6 +159,18 @@ def _goes_with(value: torch.Tensor, parameter: torch.Tensor) -> bool:
     return value.ndim == parameter.ndim and all(a in (1, b) for a, b in sizes)
 
 
+def _check_rows(path: Path, position: int) -> None:
+    """Refuse a table that has no header, or no row that ends where the checkpoint says."""
+    with path.open("rb") as file:
+        head = file.read(1)
+        file.seek(position - 1)
+        ended = file.read(1)
+    if ended and not (head.isalpha() and ended == b"\n"):
+        raise damaged(
+            path, DamageError(f"no row ends at byte {position:,}, where {LAST}.ckpt does")
+        )
+
+
 def _check_tables(run: Run, recorder: Mapping[str, Any] | None) -> None:
     """Refuse tables that end before the checkpoint was written: what is lost is not made up."""
     positions = (recorder or {}).get("positions", {})
@@ -168,6 +181,8 @@ def _check_tables(run: Run, recorder: Mapping[str, Any] | None) -> None:
                 run.checkpoint_path(LAST), DamageError("'callbacks.Recorder.positions' is no place")
             )
         path = next(iter(sorted(run.path.glob(pattern))), run.path / pattern)
+        if position and path.suffix == ".csv" and path.is_file():
+            _check_rows(path, position)
         size = path.stat().st_size if path.is_file() else 0
         if size < position:
             raise damaged(

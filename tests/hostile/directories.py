@@ -479,7 +479,9 @@ def cases(run: Path, sweep: Path) -> Iterator[Case]:
     """Yield every case; the directories are copied, and stay as they are."""
     for name, change, says in code():
         for reader in READERS:
-            yield _case(name, reader, READERS[reader], run, change, says)
+            # a report draws what it need not build
+            drawn = reader == "report" and not says.startswith(DAMAGED)
+            yield _case(name, reader, READERS[reader], run, change, None if drawn else says)
     for name, readers, change, says in damage():
         for reader in readers:
             yield _case(name, reader, READERS[reader], run, change, says)
@@ -494,13 +496,7 @@ def _case(
     name: str, reader: str, command: tuple[str, tuple[str, ...]], source: Path, change: Change,
     says: str | None,
 ) -> Case:  # fmt: skip
-    # a report draws what it need not build; a sweep's reads what is left
-    free = says is None or (
-        reader == "report"
-        and not says.startswith(DAMAGED)
-        and ".json" not in says
-        and not any(part in says for part in (".csv", ".npz", ".yaml", "no s", "config"))
-    )
+    free = says is None
 
     def arrange(directory: Path) -> None:
         shutil.copytree(source, directory / source.name)
