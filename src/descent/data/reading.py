@@ -236,7 +236,7 @@ def _decoded(data: bytes, path: Path, dialect: Dialect, notes: list[str]) -> str
         text = data.decode("latin-1")
     if "\0" in text:
         raise UserError(f"{path} is no text: it holds zero bytes; check data.path.")
-    text = text.removeprefix("\ufeff").rstrip("\x1a")  # the end of a file to DOS
+    text = text.removeprefix("\ufeff").replace("\x1a", "")  # the end of a file to DOS
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 

@@ -45,10 +45,6 @@ def split_rows(
     told = [] if notes is None else notes
     cutter = _Cutter(arrays, seed, told)
     rest = np.arange(arrays.rows)
-    splits = 1 + (test_fraction > 0) + (val_fraction > 0 or folds is not None)
-    if 1 < arrays.rows < splits and folds is None:
-        told.append(f"{arrays.rows} rows are too few to keep any for validation or test: all train")
-        return {"train": rest, "val": rest[:0], "test": rest[:0]}
     held, rest = cutter.set_apart(rest, val_fraction, test_fraction, folds)
     rest, test = cutter.cut(rest, "test", test_fraction)
     if folds is None:
