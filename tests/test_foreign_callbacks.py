@@ -331,7 +331,7 @@ def test_a_callback_does_what_it_does_in_plain_lightning(name, make_job, tmp_pat
         assert job.run.result()["step"] == 6
     hold_against_plain(job.run, plain, again=name in CHANGED_AT_END)
     for key in ("stopped_epoch", "best_score", "wait_count", "lrs"):
-        if hasattr(theirs, key):
+        if ours is not None and hasattr(theirs, key):
             one, other = getattr(ours, key), getattr(theirs, key)
             if key == "lrs":
                 assert list(one.values()) == list(other.values())
@@ -342,8 +342,8 @@ def test_a_callback_does_what_it_does_in_plain_lightning(name, make_job, tmp_pat
     hold_one_model(job)
 
 
-def trained_with(job: Job, kind: type, monkeypatch: pytest.MonkeyPatch) -> L.Callback:
-    """Train a job, and return its callback of a kind."""
+def trained_with(job: Job, kind: type, monkeypatch: pytest.MonkeyPatch) -> L.Callback | None:
+    """Train a job, and return its callback of a kind, if Lightning calls it."""
     import descent.training as training
 
     found: list[L.Callback] = []
@@ -356,7 +356,7 @@ def trained_with(job: Job, kind: type, monkeypatch: pytest.MonkeyPatch) -> L.Cal
 
     monkeypatch.setattr(training, "assemble", noting)
     train(job)
-    return found[0]
+    return found[0] if found else None
 
 
 def hold_files_against(run: Run, plain: Path) -> None:

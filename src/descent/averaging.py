@@ -42,6 +42,7 @@ class Averaging:
         # step, and the weights that were in the model: at validation, and at any measurement
         self._validated: tuple[int, State] = (-1, {})
         self._measured: tuple[int, State] = (-1, {})
+        self._validated_at = -1
         self._ended = False
         self._training: State | None = None  # the weights to go on from, while others are in
         self._judging = False
@@ -121,11 +122,14 @@ class Averaging:
         """Keep the weights that validation runs with: a callback may have put in its own."""
         if self._keeps_validated:
             self._validated = (self._trainer.global_step, _clone(_state(self._model)))
-        self.note_measured()
+        if self._keeps_measured:
+            self._measured = (self._trainer.global_step, _clone(_state(self._model)))
+            self._validated_at = self._trainer.global_step
 
     def note_measured(self) -> None:
         """Keep the weights that are being measured, where callbacks may change them afterwards."""
-        if self._keeps_measured:
+        # those of a validation stand: a callback may change weights before what is measured next
+        if self._keeps_measured and self._validated_at != self._trainer.global_step:
             self._measured = (self._trainer.global_step, _clone(_state(self._model)))
 
     def end(self) -> bool:

@@ -99,10 +99,10 @@ class Checkpoint(Observer):
 
     def _room(self, learner: Learner) -> None:
         """Make room for the best weights of all runs."""
-        if not self._weights:
+        tensors = learner.kernel.tensors()
+        if self._weights.keys() != tensors.keys():  # at first, and where a callback renamed some
             self._weights = {
-                name: t.new_empty((len(self.dirs), *t.shape[1:]))
-                for name, t in learner.kernel.tensors().items()
+                name: t.new_empty((len(self.dirs), *t.shape[1:])) for name, t in tensors.items()
             }
 
     def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:

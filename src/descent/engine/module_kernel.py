@@ -52,6 +52,7 @@ class ModuleKernel:
         seed: int,
     ) -> None:
         self.module, self.loss = model, loss_for(task)
+        self._placed: list[nn.Parameter] = []  # the parameters of a place
         self.penalty, self.clip, self.seed = penalty, clip, seed
         self._make_optimizer, self._schedule = optimizer, schedule
         self._penalized = penalized(model) if penalty != Penalty() else []
@@ -177,9 +178,10 @@ class ModuleKernel:
 
     def place(self) -> Float[Tensor, "A P"]:
         """Return the trained parameters to judge by as one row, copied."""
+        if not self._placed:  # once: a callback may freeze some, or let them go, on the way
+            self._placed = [p for p in self.module.parameters() if p.requires_grad]
         with self.judged():
-            each = [p.detach().reshape(-1) for p in self.module.parameters() if p.requires_grad]
-            return torch.cat(each).unsqueeze(0)
+            return torch.cat([p.detach().reshape(-1) for p in self._placed]).unsqueeze(0)
 
     def tensors(self) -> Parameters:
         """Return parameters and buffers, [1, ...] each."""
