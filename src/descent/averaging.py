@@ -60,6 +60,11 @@ class Averaging:
         return type(makers[0]).__name__ if makers else None
 
     @property
+    def may_differ(self) -> bool:
+        """Whether other weights may be judged than trained: a user's callback may do so, too."""
+        return bool(self._optimizers or self._averages or self._keeps_validated)
+
+    @property
     def ends_with_average(self) -> bool:
         """Whether an average will take the place of the weights that train, at the end."""
         return bool(self._averages)

@@ -141,7 +141,7 @@ class ModuleKernel:
 
     def judged(self) -> AbstractContextManager[None]:
         """Hold the weights to judge by in the model."""
-        if self.averaging is None or self.averaging.by is None:
+        if self.averaging is None or not self.averaging.may_differ:
             return nullcontext()
         return self.averaging.judged()
 
