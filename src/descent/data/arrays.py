@@ -215,6 +215,27 @@ def check_classes(arrays: Arrays) -> None:
         )
 
 
+LEAST_SPREAD = 1e-300  # between the ends of a column that float64 can still scale
+
+
+def check_spread(values: Shaped[np.ndarray, "N F"], names: Sequence[str], kind: str) -> None:
+    """Refuse columns whose values lie too far apart, or too near, to be scaled.
+
+    Raises:
+        UserError: naming the first such column and its ends.
+    """
+    low, high = values.min(axis=0).astype(float), values.max(axis=0).astype(float)
+    with np.errstate(over="ignore"):
+        spread = high - low
+    wrong = ~np.isfinite(spread) | ((spread > 0) & (spread < LEAST_SPREAD))
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise UserError(
+            f"The data's {kind} '{names[at]}' runs from {low[at]:g} to {high[at]:g}, which cannot "
+            "be scaled; give it in another unit."
+        )
+
+
 def check_finite(
     values: Shaped[np.ndarray, "N F"], names: Sequence[str], kind: str, source: str = "The data"
 ) -> None:

@@ -15,6 +15,7 @@ from descent.data.arrays import (
     Task,
     check_arrays,
     check_classes,
+    check_spread,
     fingerprint,
 )
 from descent.data.scale import Scaler, fit_scaler
@@ -182,6 +183,8 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     asked = data.get("metrics") or ()
     check_asked(asked, str(arrays.task))
     numbers = arrays.targets.reshape(arrays.rows, -1)
+    check_spread(arrays.features, arrays.feature_names, "feature")
+    check_spread(numbers, [arrays.target] * numbers.shape[1], "target")
     target_kind = "none" if arrays.task.is_classification else data["scale_target"]
     batch = _batch_size(data["batch_size"], len(train), notes)
     return Prepared(
