@@ -18,6 +18,7 @@ from descent.report import style
 from descent.report.picture import Picture, save
 from descent.report.sweep.page import write_sweep_page
 from descent.study.advice import Advice
+from descent.study.search import Next
 from descent.study.settings import Measure, Setting
 from descent.study.trials import Study, Trial
 
@@ -135,8 +136,10 @@ def written(study: Study) -> Page:
     report.mkdir()
     advice = Advice(
         settings[LOSS.name][0], tuple(settings[LOSS.name][1:3]),
-        ("adam with lr=0.01 is best.", "Two others are tied with it."),
-        ("python src/train.py -m optimizer=adam 'seed=range(8,16)'", "The same with new seeds."),
+        ("adam with lr=0.01 is best.",), ("Two others are tied with it.",),
+        next_sweeps=(
+            Next("python src/train.py -m optimizer=adam 'seed=range(8,16)'", "New seeds.", 8),
+        ),
     )  # fmt: skip
     page = report / "index.html"
     write_sweep_page(
