@@ -270,14 +270,14 @@ def test_what_a_model_does_to_its_process_costs_its_job_alone(typed, tmp_path):
     (tmp_path / "bad.py").write_text(BAD)
     process = typed(
         "train", "-m", *ITS, "+model.how=ok,exit,raise,leave,fault,hang,ctrlc",
-        "hydra.launcher.job_seconds=20", "hydra.sweep.dir=d",
+        "hydra.launcher.job_seconds=40", "hydra.sweep.dir=d",
     )  # fmt: skip
     out, err = process.communicate(timeout=400)
     assert process.returncode == 1, out + err
     jobs = json.loads((tmp_path / "d" / "jobs.json").read_text())
     assert [job["status"] for job in jobs] == ["ok", *["failed"] * 6]
     for number, words in enumerate(
-        ["", "SystemExit", "ValueError", "died", "died", "job_seconds=20", "KeyboardInterrupt"]
+        ["", "SystemExit", "ValueError", "died", "died", "job_seconds=40", "KeyboardInterrupt"]
     ):
         assert words in jobs[number]["reason"], jobs[number]
     for result in (tmp_path / "d").glob("*/result.json"):

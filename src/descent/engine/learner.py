@@ -383,6 +383,13 @@ class Learner(L.LightningModule):
         if self._averaging is not None:  # leave the weights to judge by in the model
             self._averaging.switch()
 
+    def on_fit_end(self) -> None:
+        """Finish runs that were cut off between their last step and their results."""
+        if not self.begun:
+            self.on_train_start()
+            self._end_out_of_time()
+            self.on_train_end()
+
     # ---- how runs end
 
     def end(self, run: int, ending: Ending) -> None:

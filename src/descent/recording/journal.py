@@ -95,8 +95,10 @@ class Journal:
         """Write what was taken."""
         if not self._blocks and not self._rows:
             return
-        self._left_out = self._write(np.flatnonzero(~self._done), last=False)
-        self._blocks, self._rows = [], []
+        try:
+            self._left_out = self._write(np.flatnonzero(~self._done), last=False)
+        finally:  # once, whatever fails: a table keeps what the disk has not taken
+            self._blocks, self._rows = [], []
 
     def finish(self, columns: Int[np.ndarray, " a"], upto: Sequence[int]) -> None:
         """Write what was taken of runs that have ended; it is not theirs to take any more.
@@ -107,10 +109,11 @@ class Journal:
         """
         groups = defaultdict(list)
         for column, step in zip(columns.tolist(), upto, strict=True):
-            groups[step].append(column)
+            if not self._done[column]:
+                groups[step].append(column)
+        self._done[columns] = True  # before what may fail: nothing is written twice
         for step, some in groups.items():
             self._write(np.array(some), last=True, upto=step)
-        self._done[columns] = True
 
     def _write(
         self, columns: Int[np.ndarray, " a"], last: bool, upto: int | None = None

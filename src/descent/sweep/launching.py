@@ -21,6 +21,7 @@ from descent.engine.eligible import in_turn
 from descent.engine.proof import why_unproven
 from descent.engine.sizing import choose_device, footprint, stack_size
 from descent.errors import UserError, WriteError
+from descent.recording.atomic import clear_parts
 from descent.recording.claims import RESERVE, give_room, reserve
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
@@ -68,6 +69,8 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
     if not composed:
         raise UserError("The multirun has no jobs; give at least one value for each swept option.")
     groups, finished = plan(composed, sweep)
+    for job in finished:  # what a power cut may have left beside a result
+        clear_parts(job.directory)
     guess = sum(map(_group_seconds, groups))
     several = options.workers.count is not None or guess > WORKER_START
     there = options.workers.engine != "loky" or (several and sum(len(g.jobs) for g in groups) > 1)
