@@ -221,6 +221,10 @@ def _fit(
         if learner.begun:
             raise
         raise UserError(f"Lightning refuses to begin: {first_line(error)}") from error
+    if not learner.begun:  # runs that were cut off between their last step and their results
+        learner.on_train_start()
+        learner.end_out_of_time()
+        learner.on_train_end()
 
 
 class Finisher:

@@ -310,9 +310,9 @@ class Learner(L.LightningModule):
             self._end_each(self.stopped_by(self.stop_signal))
             self._release(self._pending())
             return
-        self._end_out_of_time()
+        self.end_out_of_time()
         if self.trainer.should_stop:
-            self._end_each(self._stopped())
+            self._end_each(Ending(Reason.STOPPED, {"step": self.step}))
         ended = self._pending()
         if not ended:
             return
@@ -345,7 +345,7 @@ class Learner(L.LightningModule):
         self._look(np.arange(len(self.live)))
         self.rates.end_epoch(self.measured)
         self.epochs_done, self.steps_in_epoch = self.epochs_done + 1, 0
-        self._end_out_of_time()
+        self.end_out_of_time()
         if self.stop_signal is not None:
             self._end_each(self.stopped_by(self.stop_signal))
         ended = self._pending()
@@ -375,20 +375,13 @@ class Learner(L.LightningModule):
 
     def on_train_end(self) -> None:
         """End the runs that somebody else stopped."""
-        self._end_each(self._stopped())
+        self._end_each(Ending(Reason.STOPPED, {"step": self.step}))
         if len(self.live) and self._averaging is not None and self._averaging.end():
             self._measure_again()
         self._release(self._pending())
         self.clock.stop()
         if self._averaging is not None:  # leave the weights to judge by in the model
             self._averaging.switch()
-
-    def on_fit_end(self) -> None:
-        """Finish runs that were cut off between their last step and their results."""
-        if not self.begun:
-            self.on_train_start()
-            self._end_out_of_time()
-            self.on_train_end()
 
     # ---- how runs end
 
@@ -415,9 +408,6 @@ class Learner(L.LightningModule):
         log.info("weights   changed by %s after the last epoch: measured again and kept", names)
         self._tell("changed")
 
-    def _stopped(self) -> Ending:
-        return Ending(Reason.STOPPED, {"step": self.step})
-
     def abort(self, ending: Ending) -> None:
         """End all runs at once: nothing is measured, or saved, any more."""
         self.aborted = True
@@ -429,7 +419,8 @@ class Learner(L.LightningModule):
         for run in self.live:
             self.end(run, ending)
 
-    def _end_out_of_time(self) -> None:
+    def end_out_of_time(self) -> None:
+        """End runs whose steps or epochs are taken."""
         if self.step >= self.max_steps:
             self._end_each(Ending(Reason.STEPS, {"steps": self.step}))
         if self.limits.epochs is not None and self.epochs_done >= self.limits.epochs:
