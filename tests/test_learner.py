@@ -164,7 +164,7 @@ def test_a_run_without_a_limit_of_steps_counts_every_step(train_run):
 def test_with_lr_0_running_loss_is_full_loss(batch_size, train_run):
     run = train_run(
         "data=diabetes", "data.batch_size=20", "model=linear", "model.init=xavier", "optimizer=sgd",
-        "optimizer.lr=1e-300", "trainer.precision=64-true", f"data.batch_size={batch_size}",
+        "optimizer.lr=1e-30", "trainer.precision=64-true", f"data.batch_size={batch_size}",
         "penalty.l1=0.01", "penalty.l2=0.1", "stop.epochs=1", "test=false",
     )  # fmt: skip
     before, after = epochs(run).to_dicts()

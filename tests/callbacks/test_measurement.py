@@ -81,7 +81,7 @@ def test_a_lost_run_is_not_measured_and_still_ends_as_diverged(
     train_run: Callable[..., Run],
 ) -> None:
     run = train_run(
-        *("data=line", "model=linear", "optimizer=sgd", "optimizer.lr=1e20"),
+        *("data=line", "model=linear", "optimizer=sgd", "optimizer.lr=1e15"),
         *("diagnostics=all", "callbacks.divergence.checks=50"),
     )
     assert run.result()["status"] == "diverged"

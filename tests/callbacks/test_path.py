@@ -40,7 +40,7 @@ def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert back.names == ("a", "b[0]")
     assert read_path(tmp_path / "nowhere") is None
     (tmp_path / "path.npz").write_bytes(b"PK not a zip")
-    with pytest.raises(ValueError, match=r"path\.npz cannot be read"):
+    with pytest.raises(ValueError, match="it cannot be unpacked"):
         read_path(tmp_path)
 
 
