@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def check_counts(config: Mapping[str, Any]) -> None:
             f"trainer.threads={threads} is more than the {_cores(there)} of this machine; give at "
             f"most {there}, or auto."
         )
-    count = max(devices, default=0) + 1 if isinstance(devices, list) else devices
+    many = isinstance(devices, Sequence) and not isinstance(devices, str)
+    count = max(devices, default=0) + 1 if many else devices
     if isinstance(count, int) and count > max(there, 2):  # two share a core: trainer=ddp
         raise UserError(
             f"trainer.devices={devices} is more than this machine can have, with its "
