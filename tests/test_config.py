@@ -161,6 +161,7 @@ def test_every_option_has_a_rule() -> None:
 def test_every_rule_has_an_option() -> None:
     # these repeat another option by reference, and their rules guard run directories
     repeats = {"callbacks.full_loss.target", "model.landscape", "model.start", "data.source.name"}
+    repeats |= {"data.metrics", "optimized_metric"}
     assert sorted(RULES.keys() - options() - repeats) == []
 
 
@@ -519,3 +520,10 @@ def test_what_the_target_says_to_the_user_passes_through() -> None:
     node = {"_target_": "descent.data.line.line", "start": 3.0, "end": 3.0}
     with pytest.raises(UserError, match="are both 3; a line needs two ends"):
         build(node, "data.source")
+
+
+@pytest.mark.parametrize("given", [{}, {"offline": False}])
+def test_a_directory_sends_nothing_over_the_network(given: dict[str, Any]) -> None:
+    node = {"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "x", **given}
+    with pytest.raises(UserError, match="over the network in your name"):
+        check_targets({"logger": {"wandb": node}}, "a run")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from descent import device
+from descent import machine
 from descent.device import WORK_PER_THREAD, choose_threads, describe_device
 
 
@@ -14,7 +14,7 @@ def cores(monkeypatch: pytest.MonkeyPatch):
 
     def pretend(count: int) -> None:
         monkeypatch.setattr(
-            device.os, "sched_getaffinity", lambda _: set(range(count)), raising=False
+            machine.os, "sched_getaffinity", lambda _: set(range(count)), raising=False
         )
 
     return pretend
@@ -52,10 +52,10 @@ def test_one_core_gives_one_thread_whatever_the_work(cores):
 
 
 def test_systems_without_affinity_count_their_cores(monkeypatch):
-    monkeypatch.delattr(device.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(device.os, "cpu_count", lambda: 3)
+    monkeypatch.delattr(machine.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 3)
     assert choose_threads("auto", 10**9, 1000)[0] == 3
-    monkeypatch.setattr(device.os, "cpu_count", lambda: None)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: None)
     assert choose_threads("auto", 10**9, 1000)[0] == 1
 
 

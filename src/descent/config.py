@@ -344,6 +344,11 @@ def _check_listed(node: Mapping[str, Any], where: str, source: str) -> None:
     names, words = trusted.names_at(where)
     target = trusted.offered_as(str(node["_target_"]))
     known = names[target] | words | trusted.BESIDE.get(where, frozenset()) | {"_target_"}
+    if "offline" in known and node.get("offline") is not True:
+        raise UserError(
+            f"{source} would send figures over the network in your name ({where}.offline is not "
+            f"true); if you trust it, add trust=[{target.split('.')[0]}]."
+        )
     for key, value in node.items():
         if key not in known:
             raise UserError(

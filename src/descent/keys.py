@@ -47,6 +47,10 @@ def check_keys(cfg: DictConfig) -> None:
     """
     values = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
     read = {name for value in values.values() for name in _references(value)}
+    # a node of the user's own is read as a whole: which of its values is may be what is swept
+    read |= {name.split(".")[0] for name in read if name.split(".")[0] not in _roots()}
+    if values.get("model._target_") == "descent.models.point.Point":
+        read.add("landscape")  # whose start may be given with the model instead
     for key in values:
         if any(key == r or key.startswith(f"{r}.") or r.startswith(f"{key}.") for r in read):
             continue
@@ -64,6 +68,12 @@ def _of_table(key: str) -> bool:
     """Whether an option of the data is one that only a table's source reads."""
     source = key.startswith("data.source")
     return key.startswith("data.") and key in RULES and not source and key not in _every_source()
+
+
+@cache
+def _roots() -> frozenset[str]:
+    """Return the first words of all options that there are."""
+    return frozenset(key.split(".")[0] for key in RULES) | _places()
 
 
 @cache
@@ -132,7 +142,9 @@ def leave_out(config: dict[str, Any], chosen: Mapping[str, Any]) -> list[str]:
     notes = []
     for group in ("model", "optimizer", "scheduler", "data"):
         known = _choice(group, str(chosen.get(group)))
-        node = config["data"]["source"] if group == "data" else config[group]
+        node = config.get(group)
+        if group == "data":
+            node = (node or {}).get("source")
         if not known or not isinstance(node, dict) or node.get("_target_") == known["_target_"]:
             continue
         key = "data.source" if group == "data" else group

@@ -183,6 +183,8 @@ RULES: dict[str, Rule] = {
     "data.augment.rotate": Rule(float, at_least=0, at_most=180),
     "data.path": OPTIONAL_TEXT,
     "metrics.names": Rule(str, each=True),
+    "logger.wandb.project": TEXT,
+    "logger.wandb.offline": BOOL,
     "data.metrics": Rule(str, each=True),
     "data.folds": _int(2, None),
     "data.fold": _int(0),

@@ -367,8 +367,10 @@ def test_references_inside_lists_of_dictionaries_are_followed() -> None:
     multirun().hold_against_hydra([["model.hidden=[{a:${seed}}]"]])
 
 
-def test_references_may_lie_at_keys_that_are_numbers() -> None:
-    multirun().hold_against_hydra([["+tuned={1:'${seed}'}"]])
+def test_what_nothing_refers_to_is_refused_at_keys_that_are_numbers_too() -> None:
+    with pytest.raises(CompositionError) as refused:
+        multirun().composed([["+tuned={1:'${seed}'}"]])
+    assert "tuned.1 has no effect" in str(refused.value.__cause__)
 
 
 def test_jobs_may_name_their_own_directories() -> None:

@@ -20,7 +20,7 @@ from descent.endings import Ending, Reason, Status
 from descent.engine.eligible import in_turn
 from descent.engine.proof import why_unproven
 from descent.engine.sizing import choose_device, footprint, stack_size
-from descent.errors import UserError, WriteError
+from descent.errors import ForeignError, UserError, WriteError
 from descent.recording.atomic import clear_parts
 from descent.recording.claims import RESERVE, give_room, reserve
 from descent.signals import Interrupted
@@ -200,9 +200,11 @@ def _checked(group: Group, engine: Engine | None, seconds: float | None) -> Grou
     try:
         apart = engine is not None and _runs_others(group)
         why, turn = _apart(engine, group, seconds) if apart and engine else _examined(group)
+    except ForeignError as error:  # of the user's own code; it is for that job to fail
+        why = f"the model of job {group.jobs[0].number} raises {type(error.__cause__).__name__}"
     except (UserError, Interrupted):
         raise
-    except BaseException as error:  # of the user's own code; it is for that job to fail
+    except BaseException as error:
         why = f"the model of job {group.jobs[0].number} raises {type(error).__name__}"
     return Group(group.jobs, why, turn)
 
@@ -237,6 +239,8 @@ def _examined(group: Group) -> Whys:
                 steps = 0 if kind in tried else 2
                 try_out(build_optimizer(config), build_schedule(config, data), model, steps)
                 tried.add(kind)
+        except ForeignError:
+            raise
         except UserError as error:
             raise of_job(job, error) from error
     if group.alone is not None:
@@ -246,6 +250,8 @@ def _examined(group: Group) -> Whys:
         if turn is not None:
             return None, turn
         return why_unproven([job.config for job in group.jobs], prepared(first["data"])), None
+    except ForeignError:
+        raise
     except UserError as error:
         raise of_job(group.jobs[0], error) from error
 
@@ -271,6 +277,8 @@ def _model_of(config: Mapping[str, Any], data: Description) -> nn.Module | None:
     """Return a job's model; None where the user's own code fails, which is for that job to do."""
     try:
         return build_model(config, data)
+    except ForeignError:
+        return None
     except UserError:
         raise
     except Exception:
