@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench crash dashboard pictures clean
+.PHONY: help install train test test-slow lint format bench crash hostile dashboard pictures clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
 	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
 
 # ARGS: so many cases of each scenario rather than all
+hostile: $(READY) ## type every hostile option, table, place and tampered directory; test-slow types some
+	HOSTILE=all $(BIN)/python -m pytest -m slow -n auto tests/hostile $(ARGS)
+
 crash: $(READY) ## end or fail every operation on files of four commands, go on with them, compare
 	PYTHONPATH=src:tests $(BIN)/python -m crash.harness $(ARGS)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from hostile import paths, tables
-from hostile.warm import Case, Warm
+from hostile.warm import PARTS, Case, Warm, part_of
 
 SAMPLED = 5
+MOST = 100  # of the slow tests
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +43,15 @@ def test_a_sample_of_tables_and_places(warm: Warm, run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_table_trains_or_gets_a_sentence(warm: Warm) -> None:
-    assert wrong(warm, tables.training()) == []
+@pytest.mark.parametrize("part", PARTS)
+def test_every_table_trains_or_gets_a_sentence(warm: Warm, part: int) -> None:
+    assert wrong(warm, part_of(tables.training(), part, MOST)) == []
 
 
 @pytest.mark.slow
-def test_every_table_is_predicted_for_or_gets_a_sentence(warm: Warm, run: Path) -> None:
-    assert wrong(warm, tables.predicting(run)) == []
+@pytest.mark.parametrize("part", PARTS)
+def test_every_table_is_predicted_for_or_gets_a_sentence(warm: Warm, run: Path, part: int) -> None:
+    assert wrong(warm, part_of(tables.predicting(run), part, MOST)) == []
 
 
 @pytest.mark.slow

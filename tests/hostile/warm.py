@@ -19,6 +19,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import random
 import re
 import resource
 import runpy
@@ -330,3 +331,19 @@ if __name__ == "__main__":
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
     gc.freeze()
     runpy.run_path(become(serve()), run_name="__main__")
+
+
+PARTS = range(4)  # that a corpus is cut into, so that several processes can share it
+
+
+def part_of(cases: Sequence[Case], part: int, most: int) -> list[Case]:
+    """Return a part of a corpus: of all its cases where HOSTILE=all, else of some, ever the same.
+
+    Args:
+        cases: the corpus.
+        part: one of `PARTS`.
+        most: cases of all parts together.
+    """
+    if os.environ.get("HOSTILE") != "all" and len(cases) > most:
+        cases = random.Random(1).sample(list(cases), most)
+    return list(cases[part :: len(PARTS)])
