@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     check_targets(config, str(run.path), list(cfg.trust))
     check_values(config)
     # killed after its first file, a run is begun and has no result yet
-    result = run.result() if (run.path / RESULT).exists() else {"status": Status.RUNNING}
+    result = run.result() if os.path.lexists(run.path / RESULT) else {"status": Status.RUNNING}
     changes = [t for t in typed if not t.lstrip("+").startswith(("resume=", "trust=", "hydra."))]
     for change in changes:
         key = change.lstrip("+~").split("=")[0]
@@ -102,7 +103,7 @@ def _continue(run: Run, cfg: DictConfig, typed: tuple[str, ...]) -> Job:
     check_values(config)
     _check_unfinished(run, result, config)
     prepared = prepare(config["data"])
-    described = (run.path / DATA).exists() or (run.path / RESULT).exists()
+    described = any(os.path.lexists(run.path / name) for name in (DATA, RESULT))
     if described and prepared.describe()["fingerprint"] != run.data().fingerprint:
         raise UserError(
             f"The data have changed since {run.path} was begun, so it cannot be continued; "

@@ -334,7 +334,10 @@ def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str]]:
     yield "result.json: deep", ("eval", "report", "resume"), nested, DAMAGED + ".*nested"
 
     def drop(key: str) -> Callable[[dict[str, Any]], None]:
-        return lambda values: values.pop(key)
+        def change(values: dict[str, Any]) -> None:
+            del values[key]  # and returns nothing, which would be taken for another state
+
+        return change
 
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks", "global_step",
                 "epoch", "descent"):  # fmt: skip
@@ -409,13 +412,13 @@ def checkpoint_damage() -> Iterator[tuple[str, Change, str]]:
         "an optimizer of nothing": lambda v: v.update(optimizer_states=[{}]),
         "momentum of another shape": lambda v: v["optimizer_states"][0]["state"][0].update(momentum_buffer=torch.zeros(9)),
         "momentum a text": lambda v: v["optimizer_states"][0]["state"].update({0: "x"}),
-        "no lr": lambda v: v["optimizer_states"][0]["param_groups"][0].pop("lr"),
+        "no lr": lambda v: v["optimizer_states"][0]["param_groups"][0].__delitem__("lr"),
         "another step": lambda v: v.update(global_step=v["global_step"] + 1),
         "another epoch": lambda v: v["descent"].update(epochs_done=99),
         "steps beyond the epoch": lambda v: v["descent"].update(epochs_done=0, steps_in_epoch=v["global_step"]),
         "an epoch of text": lambda v: v["descent"].update(epochs_done="2"),
         "no stream": lambda v: v["descent"].update(rng=torch.zeros(3, dtype=torch.uint8)),
-        "no recorder": lambda v: v["callbacks"].pop("Recorder"),
+        "no recorder": lambda v: v["callbacks"].__delitem__("Recorder"),
         "no positions": lambda v: v["callbacks"]["Recorder"].update(positions="x"),
         "positions of text": lambda v: v["callbacks"]["Recorder"].update(positions={"steps": "x"}),
         "no schedule": lambda v: v.update(lr_schedulers=[]),

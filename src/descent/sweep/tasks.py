@@ -17,7 +17,7 @@ from descent.endings import Ending, Reason, Status
 from descent.errors import UserError, WriteError, first_line
 from descent.job import Job
 from descent.outcome import Figures, after, line_of, optimized
-from descent.recording.atomic import FATAL, appending, clear, make_directory
+from descent.recording.atomic import FATAL, appending, clear, clear_parts, make_directory
 from descent.runs import FILES, LOG, LogFile, Run
 from descent.signals import received
 from descent.sweep.planning import FINAL, Planned, prepared
@@ -126,6 +126,8 @@ def _together(task: Task, tick: Callable[[int], None], done: Callable[[Outcome],
         return
     data = replace(prepared(jobs[0].config["data"]))  # tensors are made of it, and it is let go
     resumed = task.stack is not None
+    for job in jobs if resumed else ():
+        clear_parts(job.directory)
     runs = [Job(job.config, data, Run(job.directory), resumed, job.overrides, True) for job in jobs]
 
     def ended(number: int, result: dict[str, Any]) -> None:
