@@ -147,6 +147,9 @@ def _left(make: Make, parameter: nn.Parameter) -> frozenset[str]:
     tried = nn.Parameter(torch.zeros((1,) * parameter.ndim, dtype=parameter.dtype))
     optimizer = make([tried])
     tried.grad = torch.zeros_like(tried)
+    begin = getattr(optimizer, "train", None)
+    if callable(begin):  # schedule-free ones ask for it
+        begin()
     optimizer.step()
     return frozenset(str(name) for name in optimizer.state[tried])
 

@@ -133,7 +133,7 @@ def _broken(job: Job, error: BaseException, learner: Learner, finisher: Finisher
             finisher.write_result(0, ending)  # first: what comes now may fail for the same cause
             learner.abort(ending)
     if signalled is not None:
-        log.info("%s", _go_on(job))
+        log.info("%s: %s\n%s", ending.status.value, ending.sentence, _go_on(job))
     elif isinstance(error, WriteError):
         told = WriteError(f"{ending.sentence}. {_go_on(job)}", error.code)
     elif ending.reason is not Reason.EXCEPTION:

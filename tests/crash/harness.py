@@ -268,7 +268,8 @@ class Crash:
                     for n in ("steps", "epochs")
                 }
             for name, read in readers.items():
-                if (run.path / name).exists():
+                path = run.path / name
+                if path.exists() and path.stat().st_size:  # an empty one holds nothing yet
                     try:
                         read()
                     except (UserError, ValueError, OSError) as error:
