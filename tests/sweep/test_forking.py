@@ -20,7 +20,7 @@ def look(task):
     if task == ("dies",):
         os.kill(os.getpid(), signal.SIGKILL)
     found = "torch" in sys.modules, os.environ["OMP_NUM_THREADS"], os.getppid(), os.getpid()
-    return *found, signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return *found, signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def alone(task):

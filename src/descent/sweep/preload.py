@@ -5,11 +5,15 @@ from __future__ import annotations
 import atexit
 import gc
 import multiprocessing
+import os
+import signal
 
-from descent.signals import end_with_parent
+from descent.signals import PARENT, end_with_parent
 
 if multiprocessing.parent_process() is None:  # the server itself, before what takes its time
     end_with_parent(watch=False)
+    if PARENT in os.environ:  # Ctrl-C is for the launcher to answer; workers take this over
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 import torch
 
