@@ -36,7 +36,7 @@ from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
-from descent.errors import ForeignError, UserError, first_line
+from descent.errors import ForeignError, UserError, counted, first_line
 from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
 from descent.losses import Penalty
@@ -133,12 +133,12 @@ def _describe(
             "data      %s: %s rows, %s, %s",
             config["data"]["source"]["_target_"].rsplit(".", 1)[-1],
             rows,
-            _count(sum(len(c.features) for c in description.columns), "feature"),
+            counted(sum(len(c.features) for c in description.columns), "feature"),
             _classes(job.prepared) if description.classes else "regression",
         )
         for note in description.notes:
             log.info("          %s", note)
-    log.info("model     %s, %s", type(model).__name__, _count(parameters, "parameter"))
+    log.info("model     %s, %s", type(model).__name__, counted(parameters, "parameter"))
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
@@ -152,10 +152,6 @@ def _classes(prepared: Prepared) -> str:
     shares = [f"{arrays.classes[i]} {counts[i] / counts.sum():.1%}" for i in order[:MOST_SHARES]]
     more = ", ..." if len(order) > MOST_SHARES else ""
     return f"{len(arrays.classes)} classes ({', '.join(shares)}{more})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def build_learner(

@@ -40,6 +40,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 step` or `1,200 steps`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory is short.
 

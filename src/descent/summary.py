@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from descent.comparison import RESULTS
 from descent.endings import Status
+from descent.errors import counted
 from descent.metrics import lower_is_better
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _print_folds(console: Console, found: Sequence[Setting], metric: str) -> Non
         values = " ".join(f"{key}={value}" for key, value in setting.values.items() if value)
         count = len(setting.scores)
         if count:
-            shown = f"{metric} {setting.told} over {count} fold{'' if count == 1 else 's'}"
+            shown = f"{metric} {setting.told} over {counted(count, 'fold')}"
             console.print(f"{values}: {shown}" if values else shown)
 
 

@@ -14,7 +14,7 @@ from descent.data.arrays import Column, Kind
 from descent.data.columns import CODE, MOST_CATEGORIES, PLAIN, Meaning, as_kind, number_style
 from descent.data.layout import listed
 from descent.data.reading import Table
-from descent.errors import UserError, did_you_mean
+from descent.errors import UserError, counted, did_you_mean
 from descent.shapes import Float
 
 if TYPE_CHECKING:
@@ -244,8 +244,9 @@ def _gap(column: Column, found: Meaning) -> str | None:
 def _unseen(column: Column, found: Meaning, count: int) -> str:
     codes = same_category(found.values, column.categories or ())
     odd = found.values.filter(codes == -1)
-    rows = "1 row" if count == 1 else f"{count:,} rows"
-    return f"column '{column.name}' holds '{odd[0]}' ({rows}), never seen in training"
+    return (
+        f"column '{column.name}' holds '{odd[0]}' ({counted(count, 'row')}), never seen in training"
+    )
 
 
 def _filling(column: Column) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from descent.errors import UserError
+from descent.errors import UserError, counted
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 # What a shell and Hydra would take for their own, as a word.
@@ -136,11 +136,6 @@ def find_layout(text: str, path: Path, suffix: str, dialect: Dialect, notes: lis
                 "data.comment=none reads them"
             )
     return _from_header(trial, lines, notes, path)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `3 rows`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _separator(lines: Sequence[str], usual: str, suffix: str) -> str:

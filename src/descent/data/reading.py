@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descent.data.layout import SEPARATORS, Dialect, Layout, counted, csv_rows, find_layout, listed
-from descent.errors import UserError
+from descent.data.layout import SEPARATORS, Dialect, Layout, csv_rows, find_layout, listed
+from descent.errors import UserError, counted
 
 if TYPE_CHECKING:
     import polars as pl

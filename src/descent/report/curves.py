@@ -11,6 +11,7 @@ import numpy as np
 
 from descent.data.arrays import Task
 from descent.endings import Status
+from descent.errors import counted
 from descent.recording.atomic import replacing
 from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
 from descent.report.axis import Axis, show
@@ -22,7 +23,6 @@ from descent.report.style import (
     GREY,
     MOST_STYLED,
     VERMILION,
-    counted,
     drawable,
     legend_below,
     look,

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descent.errors import counted
 from descent.recording.atomic import write
 from descent.report.picture import Picture
 from descent.report.record import Record
-from descent.report.style import counted, shown
+from descent.report.style import shown
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -145,11 +145,6 @@ def share(value: float) -> str:
     return f"{100 * value:.3g}%"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return `1 step` or `1,200 steps`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def listed(words: Sequence[str]) -> str:
     """Return `a, b and c`."""
     *most, last = words

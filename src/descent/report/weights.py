@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from descent.errors import counted
 from descent.report.axis import Axis, show
 from descent.report.picture import Picture
 from descent.report.record import Record
@@ -16,7 +17,6 @@ from descent.report.style import (
     GREY,
     MOST_STYLED,
     Stroke,
-    counted,
     drawable,
     fit_to,
     legend_below,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from descent.endings import Status
+from descent.errors import counted
 from descent.recording.axes import FULL_LOSS
 from descent.study.grid import Grid
 from descent.study.options import LEARNING_RATES, learning_rate, number_in, ordered, short, text
@@ -36,8 +37,7 @@ def failures(study: Study, grids: Sequence[Grid] = ()) -> list[str]:
     if failed:
         why, count = Counter(trial.reason for trial in failed).most_common(1)[0]
         most = "" if count == len(failed) else f", {count:,} of them"
-        noun = "trial" if len(failed) == 1 else "trials"
-        told.append(f"{len(failed):,} {noun} failed{most}: {why.rstrip('.')}.")
+        told.append(f"{counted(len(failed), 'trial')} failed{most}: {why.rstrip('.')}.")
     if pending:
         verb = "has" if pending == 1 else "have"
         told.append(f"{pending:,} of {total:,} trials {verb} not ended; all this may change.")

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from descent.endings import Status
+from descent.errors import counted
 from descent.study.neighbours import Place
 from descent.study.options import BATCH, learning_rate, number_in, ordered, short, text
 from descent.study.reading import AFTER, RECIPES
@@ -45,7 +46,7 @@ class Next:
     @property
     def price(self) -> str:
         """What it costs, in words."""
-        told = f"{self.runs:,} run" + ("" if self.runs == 1 else "s")
+        told = counted(self.runs, "run")
         if self.steps is not None:
             told += f", about {_rough(self.steps):,} run-steps"
         if self.seconds is not None:

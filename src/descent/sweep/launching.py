@@ -20,7 +20,7 @@ from descent.endings import Ending, Reason, Status
 from descent.engine.eligible import in_turn
 from descent.engine.proof import why_unproven
 from descent.engine.sizing import choose_device, footprint, stack_size
-from descent.errors import ForeignError, UserError, WriteError
+from descent.errors import ForeignError, UserError, WriteError, counted
 from descent.recording.atomic import clear_parts
 from descent.recording.claims import RESERVE, give_room, reserve
 from descent.signals import Interrupted
@@ -291,7 +291,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
     cores = _cores(options.workers)
     for number, group in enumerate(groups, start=1):
         count = len(group.jobs)
-        runs = f"{count:,} run{'' if count == 1 else 's'}"
+        runs = counted(count, "run")
         if group.alone is not None:
             tasks += [Task((job,), False) for job in group.jobs]
             lines.append(f"group {number}: {runs} alone, one by one: {group.alone}")
@@ -304,7 +304,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         if not group.jobs:
             continue
         count = len(group.jobs)
-        runs = f"{count:,} run{'' if count == 1 else 's'}"
+        runs = counted(count, "run")
         first = group.jobs[0].config
         data = prepared(first["data"])
         model = build_model(first, Description.from_dict(data.describe()))
@@ -323,7 +323,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
             f"group {number}: {runs} in {len(parts)} {'stack' if group.turn is None else 'loop'}"
             f"{'' if len(parts) == 1 else 's'} of "
             f"{'up to ' if len(parts) > 1 else ''}{most:,}: {type(model).__name__}, "
-            f"{parameters:,} parameter{'' if parameters == 1 else 's'}, {_named(first)}"
+            f"{counted(parameters, 'parameter')}, {_named(first)}"
             f"{'' if group.turn is None else f'; in turn, since {group.turn}'}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines
@@ -397,7 +397,7 @@ def _fallen_back(outcomes: Iterable[Outcome]) -> list[str]:
     """Return a line for each cause by which runs that were to be stacked trained by themselves."""
     causes = Counter(outcome.after for outcome in outcomes if outcome.after is not None)
     return [
-        f"{count:,} run{'' if count == 1 else 's'} trained one by one: their stack did not hold "
+        f"{counted(count, 'run')} trained one by one: their stack did not hold "
         f"({cause}); see train.log in their directories"
         for cause, count in causes.items()
     ]

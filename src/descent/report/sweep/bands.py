@@ -6,9 +6,10 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from descent.errors import counted
 from descent.report.axis import Axis
 from descent.report.picture import Picture
-from descent.report.style import Stroke, counted, listed, new_figure, stroke
+from descent.report.style import Stroke, listed, new_figure, stroke
 from descent.report.sweep.bands_caption import caption, grouped, happened
 from descent.report.sweep.bands_panel import REST, WORST, Row, draw_panel
 from descent.report.sweep.crosses import row_height

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from descent.report.style import counted
+from descent.errors import counted
 from descent.report.sweep.cells import spoken
 from descent.study.curves import Band, Bands, Lost
 from descent.study.options import label

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from descent.report.style import counted, listed
+from descent.errors import counted
+from descent.report.style import listed
 from descent.report.sweep.bestcell import best_of_all, by_problem
 from descent.report.sweep.boundary import verdict
 from descent.report.sweep.cells import spoken

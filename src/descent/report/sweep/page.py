@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descent.endings import Status
+from descent.errors import counted
 from descent.recording.atomic import write
 from descent.report.page import GENERATOR, embedded, template
 from descent.report.picture import Picture
-from descent.report.style import counted, listed, shown
+from descent.report.style import listed, shown
 from descent.report.sweep.columns import study_columns
 from descent.report.sweep.settings import MOST_SETTINGS, setting_rows
 from descent.study.advice import Advice

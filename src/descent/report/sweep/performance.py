@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from descent.errors import counted
 from descent.report.picture import Picture
 from descent.report.style import (
     GREY,
     MOST_STYLED,
     Stroke,
-    counted,
     listed,
     new_figure,
     share,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from descent.report.style import counted, listed
+from descent.errors import counted
+from descent.report.style import listed
 from descent.report.sweep.cells import spoken
 from descent.report.sweep.options import short
 from descent.study.scaling import Scaling

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from descent.report.style import counted
+from descent.errors import counted
 from descent.report.sweep.cells import spoken
 from descent.report.sweep.contenders import Entry
 from descent.report.sweep.options import value_text
