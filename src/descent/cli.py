@@ -44,7 +44,7 @@ from descent.recording.bounded import REFERENCE
 from descent.recording.claims import all_claimed, claim, hold, let_all_go, undo
 from descent.runs import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering
-from descent.typed import understood
+from descent.typed import CONF, understood
 from descent.vocabulary import replacement
 
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
@@ -236,19 +236,18 @@ def known_keys(typed: Sequence[str]) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    conf = Path(__file__).parents[2] / "conf"
-    chosen = [a for a in typed if re.fullmatch(r"\w+=\w+", a) and (conf / a.split("=")[0]).is_dir()]
+    chosen = [a for a in typed if re.fullmatch(r"\w+=\w+", a) and (CONF / a.split("=")[0]).is_dir()]
     GlobalHydra.instance().clear()
     for overrides in (chosen, []):
         try:
-            with initialize_config_dir(str(conf), version_base="1.3"):
+            with initialize_config_dir(str(CONF), version_base="1.3"):
                 cfg = compose(Path(sys.argv[0]).stem, overrides=overrides)
             break
         except (HydraException, OmegaConfBaseException):
             continue
     leaves = [key for key, _ in flatten(OmegaConf.to_container(cfg)) if "_target_" not in key]
     trains = Path(sys.argv[0]).stem == "train"
-    groups = sorted(p.name for p in conf.iterdir() if p.is_dir()) if trains else []
+    groups = sorted(p.name for p in CONF.iterdir() if p.is_dir()) if trains else []
     return [*groups, *leaves]
 
 

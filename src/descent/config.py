@@ -401,7 +401,7 @@ def _why(target: str, error: Exception) -> str:
     if module in sys.modules:
         known = [n for n in vars(sys.modules[module]) if not n.startswith("_")]
         return did_you_mean(name, known) or f": {module} has no '{name}'."
-    return f": {str(error.__cause__ or error).splitlines()[0].rstrip('.')}."
+    return f": {first_line(error.__cause__ or error)}."
 
 
 def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **given: Any) -> Any:

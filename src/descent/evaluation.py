@@ -20,7 +20,7 @@ from descent.data.layout import Dialect
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.reading import Table, read_table
 from descent.data.table import encode_targets
-from descent.errors import UserError
+from descent.errors import UserError, first_line
 from descent.recording.atomic import replacing
 from descent.runs import BEST, LAST, Run
 
@@ -245,7 +245,7 @@ def _restored(evaluation: Evaluation) -> Learner:
     try:
         learner.load_state_dict(state["state_dict"])
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
-        first = str(error).splitlines()[0].rstrip(":")
+        first = first_line(error).rstrip(":")
         raise UserError(
             f"checkpoints/{evaluation.weights}.ckpt of {evaluation.run.path} does not fit the "
             f"run's own model: {first}."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import shlex
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -52,8 +53,7 @@ def understood(words: Sequence[str], script: str) -> list[str]:
         UserError: a flag that does not exist, a word that is no option, a choice that is none.
     """
     flags, overrides = _in_order(words)
-    _check_flags(flags)
-    roots = _roots(flags)
+    roots = _roots(_checked(flags))
     kept: list[str] = []
     for at, word in enumerate(overrides):
         parsed = _parse(word, overrides, at)
@@ -105,7 +105,8 @@ def _in_order(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def _check_flags(flags: Sequence[str]) -> None:
+def _checked(flags: Sequence[str]) -> Namespace:
+    """Return what the flags say, if they go together."""
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
@@ -126,11 +127,11 @@ def _check_flags(flags: Sequence[str]) -> None:
         raise UserError("--experimental-rerun is not offered; type the command of the run again.")
     if read.config_dir and not Path(read.config_dir).is_dir():
         raise UserError(f"There is no directory {read.config_dir}; check --config-dir.")
+    return read
 
 
-def _roots(flags: Sequence[str]) -> list[Path]:
+def _roots(read: Namespace) -> list[Path]:
     """Return the directories that hold the groups; none where --config-path names others."""
-    read = get_args_parser().parse_args(list(flags))
     if read.config_path:
         return []
     return [*([Path(read.config_dir)] if read.config_dir else []), CONF]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descent.data.layout import SEPARATORS, Dialect, Layout, csv_rows, find_layout, listed
-from descent.errors import UserError, counted
+from descent.errors import UserError, counted, first_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,8 +78,7 @@ def read_table(path: str | Path, dialect: Dialect = USUAL) -> Table:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return "".join(c for c in lines[0] if c.isprintable())[:160].rstrip(".")
+    return "".join(c for c in first_line(error) if c.isprintable())[:160].rstrip(".")
 
 
 # ---- what the file is

@@ -330,12 +330,15 @@ def _reasons(meanings: Mapping[str, Meaning], names: Sequence[str]) -> dict[str,
 # ---- gaps, groups, times
 
 
+def _first_gap(series: pl.Series) -> str:
+    """Return the first row without a value, and how many there are."""
+    row, count = int(series.is_null().arg_max() or 0) + 1, series.null_count()
+    return f"row {row}" + (f" ({count} rows in all)" if count > 1 else "")
+
+
 def _gap_problem(column: Meaning) -> str:
-    missing = column.values.is_null()
-    row, count = int(missing.arg_max() or 0) + 1, int(missing.sum())
-    more = f" ({count} rows in all)" if count > 1 else ""
     return (
-        f"column '{column.name}' has no value in row {row}{more}: data.missing=impute, "
+        f"column '{column.name}' has no value in {_first_gap(column.values)}: data.missing=impute, "
         f"data.missing=drop, or data.exclude=[{quoted(column.name)}]"
     )
 
@@ -472,9 +475,7 @@ def encode_targets(
     for name in names:
         series = read.frame[name]
         if series.null_count():
-            row, count = int(series.is_null().arg_max() or 0) + 1, series.null_count()
-            more = f" ({count} rows in all)" if count > 1 else ""
-            return None, f"target '{name}' is missing in row {row}{more}"
+            return None, f"target '{name}' is missing in {_first_gap(series)}"
         if classes:
             texts = as_written(series)
             codes = same_category(texts, classes)

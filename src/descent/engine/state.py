@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from descent.errors import UserError
+from descent.errors import UserError, first_line
 
 FORMAT = 2
 
@@ -68,9 +68,9 @@ def load_all(learner: Any, states: Sequence[Mapping[str, Any]]) -> None:
         for run, state in enumerate(states):
             _load(learner, run, state)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
+        first = first_line(error).rstrip(":")[:160]
         raise UserError(
-            f"The checkpoint to go on from does not fit the run: {first[:160]}; it is of another "
+            f"The checkpoint to go on from does not fit the run: {first}; it is of another "
             "model, optimizer or schedule."
         ) from error
     _tell_lightning(learner)

@@ -57,12 +57,16 @@ def shown(value: object) -> str:
 # ---- bytes
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path, most: int | None = None) -> BinaryIO:
     """Open a file to read it, if it is a regular one; never waits for a pipe or a device.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; None for any number.
 
     Raises:
         FileNotFoundError: there is none.
-        DamageError: it is something else, or cannot be opened.
+        DamageError: it is something else, larger than that, or cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
@@ -70,19 +74,21 @@ def open_regular(path: str | Path) -> BinaryIO:
         raise FileNotFoundError(str(path)) from None
     except (OSError, ValueError) as error:  # a NUL in a name is a ValueError
         raise DamageError(f"it cannot be opened ({_strerror(error)})") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    about = os.fstat(descriptor)
+    problem = None
+    if not stat.S_ISREG(about.st_mode):
+        problem = "it is not a regular file"
+    elif most is not None and about.st_size > most:
+        problem = f"it is larger than the {most // MIB:,} MiB that such a file may have"
+    if problem:
         os.close(descriptor)
-        raise DamageError("it is not a regular file")
+        raise DamageError(problem)
     return os.fdopen(descriptor, "rb")
 
 
 def read_bytes(path: str | Path, most: int) -> bytes:
     """Return a file's content; DamageError if it is larger than `most` bytes or not to be read."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise DamageError(
-                f"it is larger than the {most // MIB:,} MiB that such a file may have"
-            )
+    with open_regular(path, most) as file:
         try:
             return file.read(most)
         except OSError as error:
@@ -266,21 +272,17 @@ def parse_json(text: str) -> Any:
         raise
     except ValueError as error:
         raise DamageError(f"it is no JSON: {shown(error)}") from None
-    level, depth = [value], 0
+    level, depth = [value] if isinstance(value, (dict, list)) else [], 0
     while level:
         depth += 1
         if depth > MOST_DEPTH:
             raise DamageError(f"it is nested more than {MOST_DEPTH} levels deep")
-        level = (
-            [
-                inner
-                for outer in level
-                for inner in (outer.values() if isinstance(outer, dict) else outer)
-                if isinstance(inner, (dict, list))
-            ]
-            if depth > 1 or isinstance(value, (dict, list))
-            else []
-        )
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
+        ]
     return value
 
 
@@ -338,11 +340,7 @@ def read_npz(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         FileNotFoundError: there is none.
         DamageError: one is missing, compressed, cut short or of objects.
     """
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > MOST_NPZ:
-            raise DamageError(
-                f"it is larger than the {MOST_NPZ // MIB:,} MiB that such a file may have"
-            )
+    with open_regular(path, MOST_NPZ) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 return {name: _member(archive, name) for name in names}

@@ -21,7 +21,7 @@ from threading import Thread
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from descent.errors import UserError
+from descent.errors import UserError, first_line
 from descent.signals import deaf, end_with_parent
 from descent.sweep import forking
 
@@ -314,9 +314,9 @@ def _library(name: str, extra: str) -> Any:
 
 def _unreachable(what: str, address: str | None, error: Exception, more: str = "") -> UserError:
     where = f"at {address}" if address else "of this machine"
-    first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    first = first_line(error)[:160]
     return UserError(
-        f"The {what} {where} does not answer: {first[:160]}; start it or check its address{more}."
+        f"The {what} {where} does not answer: {first}; start it or check its address{more}."
     )
 
 

@@ -153,11 +153,9 @@ def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:
     for job in jobs:
         try:
             _clear(job.directory)
-        except WriteError as error:
-            if error.code in FATAL:
-                raise
-            refused.append(_failed(job, str(error)))
         except UserError as error:
+            if isinstance(error, WriteError) and error.code in FATAL:
+                raise
             refused.append(_failed(job, str(error)))
         else:
             begun.append(job)
