@@ -118,3 +118,12 @@ def test_together_keeps_the_proportions_between_features() -> None:
     assert scaled.std(ddof=1) == pytest.approx(1)
     assert len(set(scaler.scale)) == len(set(scaler.offset)) == 1
     assert fit_scaler("together", np.full((5, 2), 3.0), np.arange(5)).scale.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ["standardize", "minmax"])
+def test_a_huge_feature_leaves_the_scale_of_its_neighbours_alone(kind: str) -> None:
+    small = np.arange(6.0)
+    both = fit_scaler(kind, np.column_stack([1e300 * (small + 1), small]), np.arange(6))
+    alone = fit_scaler(kind, small[:, None], np.arange(6))
+    assert (both.offset[1], both.scale[1]) == (alone.offset[0], alone.scale[0])
+    assert both.scale[0] == pytest.approx(1e300 * alone.scale[0], rel=1e-12)

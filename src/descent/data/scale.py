@@ -78,9 +78,12 @@ def fit_scaler(
     width = values.shape[1]
     if kind == "none":
         return Scaler(np.zeros(width), np.ones(width))
-    largest = max(abs(float(values.max(initial=0))), abs(float(values.min(initial=0))))
-    if largest > MOST_SQUARED:  # whose squares would overflow
-        unit = 2.0 ** np.floor(np.log2(largest))
+    ends = (values.max(axis=0, initial=0), values.min(axis=0, initial=0))
+    largest = np.max(np.abs(np.array(ends, dtype=float)), axis=0)
+    if kind == "together":
+        largest = np.full(width, largest.max(initial=0))
+    if (largest > MOST_SQUARED).any():  # squares would overflow; of a small neighbour, vanish
+        unit = 2.0 ** np.where(largest > MOST_SQUARED, np.floor(np.log2(largest + 1)), 0)
         made = fit_scaler(kind, values / unit, rows)
         return Scaler(made.offset * unit, made.scale * unit)
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
