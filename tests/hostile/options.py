@@ -99,28 +99,22 @@ def _works(command: str, *shows: str) -> Case:
     return Case(command, command, files=FILES, environment={"PYTHONPATH": "."}, shows=shows)
 
 
+NUMBERS = [  # kinds, what none of them may be, and the words for what it must
+    (WHOLE, ("0", "-1", "1.5", "99999999999999999999999", "abc"), ""),
+    (FROM_ZERO, ("-1", "0.5", "abc", "99999999999999999999999"), ""),
+    (FRACTIONS, ("-0.1", "1", "1e308", "nan"), ""),
+    (ABOVE_ZERO, ("0", "-1", "1e308", "inf", "[1]"), ""),
+    (NOT_NEGATIVE, ("-1", "1e308", "nan", "null"), ""),
+    (TRUTHS, ("maybe", "1", "null"), "true or false"),
+    (WORDS, ("zzz", "3", "null", "[a]"), ""),
+]
+
+
 def numbers() -> Iterator[Case]:
-    for key in WHOLE:
-        for value in ("0", "-1", "1.5", "99999999999999999999999", "abc"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
-    for key in FROM_ZERO:
-        for value in ("-1", "0.5", "abc", "99999999999999999999999"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
-    for key in FRACTIONS:
-        for value in ("-0.1", "1", "1e308", "nan"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
-    for key in ABOVE_ZERO:
-        for value in ("0", "-1", "1e308", "inf", "[1]"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
-    for key in NOT_NEGATIVE:
-        for value in ("-1", "1e308", "nan", "null"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
-    for key in TRUTHS:
-        for value in ("maybe", "1", "null"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be true or false")
-    for key in WORDS:
-        for value in ("zzz", "3", "null", "[a]"):
-            yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be ")
+    for keys, values, words in NUMBERS:
+        for key in keys:
+            for value in values:
+                yield _refused(f"{key}={value}", rf"^{key}.* does not fit: it must be {words}")
 
 
 def choices_with_numbers() -> Iterator[Case]:

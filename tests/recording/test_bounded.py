@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -26,6 +25,7 @@ from descent.recording.bounded import (
     read_texts,
     read_yaml,
 )
+from hostile.directories import special
 
 # ---- YAML
 
@@ -119,20 +119,11 @@ def test_json_is_plain_and_bounded(text: str, why: str) -> None:
 @pytest.mark.parametrize("read", [read_yaml, read_lines, read_rows, read_texts, read_checkpoint])
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "huge"])
 def test_only_a_regular_file_of_some_size_is_read(kind: str, read, tmp_path: Path) -> None:
-    path = tmp_path / "it"
-    if kind == "fifo":
-        os.mkfifo(path)
-    elif kind == "directory":
-        path.mkdir()
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    else:
-        with path.open("wb") as file:
-            file.truncate(2**40)
+    special("it", kind)(tmp_path)
     with pytest.raises(
         DamageError, match=r"regular file|larger than|cannot be|no checkpoint|short"
     ):
-        read(path)
+        read(tmp_path / "it")
 
 
 def test_a_file_that_is_not_there_is_not_damaged(tmp_path: Path) -> None:
