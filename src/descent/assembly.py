@@ -73,7 +73,7 @@ def assemble_all(
     """
     first, config, prepared = jobs[0], jobs[0].config, jobs[0].prepared
     configs = [job.config for job in jobs]
-    description = Description.from_dict(prepared.describe())
+    description = prepared.description
     models = _models(configs, description)
     named = _callbacks(jobs)
     refuse_unfit(named, models[0], logs=any((config["logger"] or {}).values()))

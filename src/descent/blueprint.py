@@ -254,9 +254,7 @@ def _take_steps(
 
 def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:
     """Return the run's planned length in steps or epochs, whichever `interval` names."""
-    rows = description.rows["train"]
-    batch = rows if config["data"]["batch_size"] == "full" else config["data"]["batch_size"]
-    per_epoch = max(1, rows // batch if config["data"]["drop_last"] else -(-rows // batch))
+    per_epoch = description.steps_per_epoch(config["data"])
     epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]
     limits = [n for n in (steps, epochs and epochs * per_epoch) if n is not None]
     if not limits:

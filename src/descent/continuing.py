@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from descent.blueprint import build_model, build_optimizer
+from descent.blueprint import build_model, build_optimizer, switches
 from descent.data.prepare import Description
 from descent.recording.bounded import DamageError, shown
 from descent.recording.schema import COUNT, NUMBER, Check, check_fields, is_count, is_finite
@@ -41,7 +41,7 @@ def read_last(run: Run, config: Mapping[str, Any], data: Description) -> Mapping
         _check_fields(state, HOLDS)
         model = build_model(config, data)
         check_weights(state["state_dict"], model)
-        _check_position(state, _steps_per_epoch(config, data))
+        _check_position(state, data.steps_per_epoch(config["data"]))
         parameters, make = list(model.parameters()), build_optimizer(config)
         _check_optimizer(state["optimizer_states"], parameters, make, state["global_step"])
         if len(state["lr_schedulers"]) != 1 or not isinstance(state["lr_schedulers"][0], dict):
@@ -81,12 +81,6 @@ def check_weights(weights: Mapping[str, Any], model: nn.Module) -> None:
             raise DamageError(f"'{name}' is {told}, not {tuple(value.shape)} as in the model")
 
 
-def _steps_per_epoch(config: Mapping[str, Any], data: Description) -> int:
-    rows, given = data.rows["train"], config["data"]["batch_size"]
-    batch = rows if given == "full" else min(given, rows)
-    return max(1, rows // batch if config["data"]["drop_last"] else -(-rows // batch))
-
-
 def _check_position(state: Mapping[str, Any], per_epoch: int) -> None:
     own = state["descent"]
     _check_fields(own, POSITION, "descent.")
@@ -122,8 +116,11 @@ def _check_optimizer(
             if isinstance(value, (int, float)) and not is_finite(_plain(group[name])):
                 raise DamageError(f"'optimizer_states' has '{shown(group[name])}' for '{name}'")
     # what one step leaves, tried on a parameter of one number for each number of dimensions
+    kinds = {(p.ndim, p.dtype): p for p in parameters if step and p.requires_grad}
+    leaves = {kind: _left(make, parameter) for kind, parameter in kinds.items()}
     for number, parameter in enumerate(parameters):
-        left = _left(make, parameter) if step and parameter.requires_grad else frozenset()
+        kind = (parameter.ndim, parameter.dtype)
+        left = leaves.get(kind, frozenset()) if parameter.requires_grad else frozenset()
         kept = given.get(number, {})
         if not isinstance(kept, dict) or ((kept or not given) and left - kept.keys()):
             name = sorted(left - kept.keys())[0] if isinstance(kept, dict) else "mapping"
@@ -147,9 +144,8 @@ def _left(make: Make, parameter: nn.Parameter) -> frozenset[str]:
     tried = nn.Parameter(torch.zeros((1,) * parameter.ndim, dtype=parameter.dtype))
     optimizer = make([tried])
     tried.grad = torch.zeros_like(tried)
-    begin = getattr(optimizer, "train", None)
-    if callable(begin):  # schedule-free ones ask for it
-        begin()
+    if switches(optimizer):
+        optimizer.train()  # type: ignore[attr-defined]
     optimizer.step()
     return frozenset(str(name) for name in optimizer.state[tried])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,6 +20,7 @@ from descent.data.prepare import Description, Prepared, prepare
 from descent.data.reading import Table, read_table
 from descent.data.table import encode_targets
 from descent.errors import UserError, first_line
+from descent.machine import cores
 from descent.recording.atomic import replacing
 from descent.runs import BEST, LAST, Run
 
@@ -208,7 +208,7 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
 
     run, config = evaluation.run, evaluation.config
     # as many as then, but never more than this machine has
-    torch.set_num_threads(min(run.result().get("threads", 1), os.cpu_count() or 1))
+    torch.set_num_threads(min(run.result().get("threads", 1), cores()))
     trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
     learner = _restored(evaluation)
     data = DataModule(evaluation.prepared)

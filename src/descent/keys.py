@@ -47,14 +47,12 @@ def check_keys(cfg: DictConfig) -> None:
     """
     values = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
     read = {name for value in values.values() for name in _references(value)}
-    # a node of the user's own is read as a whole: which of its values is may be what is swept
+    # a node that only passes on is read as a whole: which of its values is may be what is swept
     read |= {name.split(".")[0] for name in read if name.split(".")[0] not in _roots()}
-    if values.get("model._target_") == "descent.models.point.Point":
-        read.add("landscape")  # whose start may be given with the model instead
+    table = values.get("data.source._target_") == "descent.data.table.table"
     for key in values:
         if any(key == r or key.startswith(f"{r}.") or r.startswith(f"{key}.") for r in read):
             continue
-        table = values.get("data.source._target_") == "descent.data.table.table"
         if key in PASSED_ON or key.split(".")[0] in FAMILIES or (_of_table(key) and not table):
             raise UserError(_overruled(key, values))
         if key.startswith("trainer.") and key.removeprefix("trainer.") in TRAINER:
@@ -72,8 +70,8 @@ def _of_table(key: str) -> bool:
 
 @cache
 def _roots() -> frozenset[str]:
-    """Return the first words of all options that there are."""
-    return frozenset(key.split(".")[0] for key in RULES) | _places()
+    """Return the first words of options that somebody reads, beyond what refers to them."""
+    return frozenset(key.split(".")[0] for key in RULES.keys() - PASSED_ON.keys()) | _places()
 
 
 @cache
@@ -106,7 +104,7 @@ def _in_node(key: str, values: Mapping[str, Any]) -> bool:
 def _places() -> frozenset[str]:
     """Return the nodes that are made into something: each group's, and the data's source."""
     groups = (path.name for path in CONF.iterdir() if path.is_dir())
-    return frozenset(BUILT) | frozenset(groups) - {"data", "paths", "hydra"}
+    return frozenset(BUILT) | frozenset(groups) - {"data", "paths", "hydra", "landscape"}
 
 
 def _unread(key: str) -> str:

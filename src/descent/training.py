@@ -21,7 +21,6 @@ from descent.callbacks.recorder import Recorder
 from descent.cli import EXIT_FAILED
 from descent.continuing import read_last
 from descent.data.module import DataModule
-from descent.data.prepare import Description
 from descent.endings import Ending, Reason, Status
 from descent.engine.kernel import Figures as WindowFigures
 from descent.engine.learner import Learner
@@ -162,7 +161,7 @@ def train_together(
     """
     learner, data, trainer = assemble_all(jobs, [Ticker(tick)])
     learner.stack = stack
-    start = [job.run.checkpoint(LAST) for job in jobs] if jobs[0].resumed else None
+    start = [_last(job) for job in jobs] if jobs[0].resumed else None
     finisher = Finisher(jobs, learner, trainer, done)
     finisher.begin()
     _fit(learner, data, trainer, start, finisher)
@@ -194,7 +193,11 @@ def _start(job: Job) -> list[Mapping[str, Any]] | None:
     """Return the checkpoint to continue from, known to fit the run; None to start afresh."""
     if not job.resumed or not job.run.checkpoint_path(LAST).exists():
         return None
-    return [read_last(job.run, job.config, Description.from_dict(job.prepared.describe()))]
+    return [_last(job)]
+
+
+def _last(job: Job) -> Mapping[str, Any]:
+    return read_last(job.run, job.config, job.prepared.description)
 
 
 def _check_new(job: Job) -> None:

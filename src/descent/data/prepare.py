@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Prepared:
         """Return what `data.json` keeps: all that is needed to encode new rows as these were."""
         return self._description
 
+    @cached_property
+    def description(self) -> Description:
+        """What `describe` returns, as who reads the run back gets it."""
+        return Description.from_dict(self._description)
+
     def _describe(self) -> dict[str, Any]:
         arrays = self.arrays
         return {
@@ -74,6 +80,11 @@ class Prepared:
         }
 
 
+def steps_per_epoch(rows: int, batch_size: int, drop_last: bool) -> int:
+    """Return the steps of an epoch over N rows: those of whole batches, and of a short last one."""
+    return rows // batch_size if drop_last else -(-rows // batch_size)
+
+
 @dataclass(frozen=True)
 class Description:
     """`data.json` read back."""
@@ -91,6 +102,16 @@ class Description:
     notes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     baseline: Mapping[str, float] = field(default_factory=dict)
+
+    def steps_per_epoch(self, data: Mapping[str, Any]) -> int:
+        """Return the steps of an epoch over the training rows.
+
+        Args:
+            data: the config's node, whose batch size may be `full` or larger than the table.
+        """
+        rows, given = self.rows["train"], data["batch_size"]
+        batch = rows if given == "full" else min(given, rows)
+        return max(1, steps_per_epoch(rows, batch, data["drop_last"]))
 
     @property
     def target_names(self) -> tuple[str, ...]:

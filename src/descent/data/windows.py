@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from descent.data.augment import Augment
+from descent.data.prepare import steps_per_epoch
 from descent.seeds import AUGMENT, ORDER, stream_seed
 from descent.shapes import Int, Shaped
 
@@ -100,7 +101,7 @@ class Windows:
         self.x, self.y, self.augment, self.single = x, y, augment, single
         self.batch_size, self.order, self.seed, self.cut = batch_size, order, seed, cut
         rows = len(x)
-        self.steps_per_epoch = rows // batch_size if drop_last else -(-rows // batch_size)
+        self.steps_per_epoch = steps_per_epoch(rows, batch_size, drop_last)
         self.rows_per_epoch = min(rows, self.steps_per_epoch * batch_size)
         row_bytes = x[:1].nbytes + y[:1].nbytes
         self.steps = window_steps(

@@ -44,12 +44,13 @@ class Evaluator:
     def losses(self, kernel: Kernel, x: Float[Tensor, "n F"], y: Tensor) -> Float[Tensor, " A"]:
         """Return each run's mean loss, in float64 on the CPU."""
         size = kernel.piece(x)
-        total = torch.zeros((), dtype=torch.float64)
-        for xb, yb in zip(x.split(size), y.split(size), strict=True):
-            loss = stacked_loss(self.data.task, kernel.outputs(xb), yb.unsqueeze(0))
-            # summed on the host: pieces are few, and not every device knows float64
-            total = total + loss.cpu().double() * len(xb)
-        return total / len(x)
+        pieces = zip(x.split(size), y.split(size), strict=True)
+        return _total([self._loss(kernel.outputs(xb), yb) for xb, yb in pieces]) / len(x)
+
+    def _loss(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> Float[Tensor, " A"]:
+        """Return each run's sum of a piece's losses."""
+        # summed on the host: pieces are few, and not every device knows float64
+        return stacked_loss(self.data.task, outputs, y.unsqueeze(0)).cpu().double() * len(y)
 
     @torch.no_grad()
     def metrics(
@@ -66,8 +67,7 @@ class Evaluator:
 
     def add(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> None:
         """Take a piece of a split."""
-        loss = stacked_loss(self.data.task, outputs, y.unsqueeze(0))
-        self._pieces.append((loss.cpu().double() * len(y), outputs.cpu(), y))
+        self._pieces.append((self._loss(outputs, y), outputs.cpu(), y))
 
     def take(self, split: str, scores: Scores | None = None) -> Metrics:
         """Return the metrics of the pieces taken, and begin anew."""

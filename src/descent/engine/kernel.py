@@ -53,6 +53,13 @@ class Figures:
         return self.first + len(self.losses)
 
 
+def seed_batches(
+    x: Float[Tensor, "S KB F"], y: Tensor, size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut a window into the batches [S, B, ...] of its seeds."""
+    return zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)
+
+
 class Kernel(Protocol):
     """A runs in lockstep; each has a column, and columns go when their runs have ended."""
 

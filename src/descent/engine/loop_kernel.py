@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descent.engine.module_kernel import ModuleKernel
+from descent.engine.kernel import seed_batches
+from descent.engine.module_kernel import ModuleKernel, Streams, set_streams, streams
 from descent.engine.rates import Rates
 from descent.engine.stacked_model import repeated
 from descent.seeds import NOISE, stream_seed
@@ -45,11 +46,7 @@ class LoopKernel:
         for kernel in self._kernels:
             kernel.bind_alone()
 
-    def batches(
-        self, x: Float[Tensor, "S KB F"], y: Tensor, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Cut a window into the batches [S, B, ...] of its seeds."""
-        return zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)
+    batches = staticmethod(seed_batches)
 
     def step(
         self, x: Float[Tensor, "S B F"], y: Tensor, lr: np.ndarray, measure: bool
@@ -68,18 +65,18 @@ class LoopKernel:
     @contextmanager
     def _drawing(self) -> Iterator[None]:
         """Leave torch's own streams as they were."""
-        before = _streams(self._device)
+        before = streams(self._device)
         try:
             yield
         finally:
-            _set_streams(before, self._device)
+            set_streams(before, self._device)
 
     @contextmanager
     def _stream(self, column: int) -> Iterator[None]:
         """Draw from a run's own streams."""
-        _set_streams(self._streams[column], self._device)
+        set_streams(self._streams[column], self._device)
         yield
-        self._streams[column] = _streams(self._device)
+        self._streams[column] = streams(self._device)
 
     # ---- evaluation
 
@@ -155,21 +152,6 @@ class LoopKernel:
         """Take a run's streams back."""
         _, begun = self._streams[column]
         self._streams[column] = (state["rng"], state["cuda_rng"] if begun is not None else None)
-
-
-Streams = tuple[Tensor, Tensor | None]  # of the CPU, and of a GPU
-
-
-def _streams(device: torch.device) -> Streams:
-    return torch.get_rng_state(), (
-        torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    )
-
-
-def _set_streams(streams: Streams, device: torch.device) -> None:
-    torch.set_rng_state(streams[0])
-    if streams[1] is not None:
-        torch.cuda.set_rng_state(streams[1], device)
 
 
 def _begun(seed: int, device: torch.device) -> Streams:

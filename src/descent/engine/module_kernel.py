@@ -210,12 +210,13 @@ class ModuleKernel:
             weights, optimizer = self.module.state_dict(), self.optimizer.state_dict()
             if training is not None:
                 weights = {name: t.clone() for name, t in weights.items()}
+        rng, cuda_rng = streams(device)
         return {
             "weights": weights,
             "optimizer": optimizer,
             "training_weights": training,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "rng": rng,
+            "cuda_rng": cuda_rng,
         }
 
     def load(self, column: int, state: Mapping[str, Any]) -> None:
@@ -227,6 +228,21 @@ class ModuleKernel:
     def load_streams(self, column: int, state: Mapping[str, Any]) -> None:
         """Take the streams back; a run that moves to another kind of device begins its anew."""
         device = next(self.module.parameters()).device
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] is not None and device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_rng"], device)
+        set_streams((state["rng"], state["cuda_rng"] if device.type == "cuda" else None), device)
+
+
+Streams = tuple[Tensor, Tensor | None]  # of the CPU, and of a GPU
+
+
+def streams(device: torch.device) -> Streams:
+    """Return the states of torch's own streams."""
+    return torch.get_rng_state(), (
+        torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    )
+
+
+def set_streams(states: Streams, device: torch.device) -> None:
+    """Go on drawing from these states; a GPU's stays as it is where there is none."""
+    torch.set_rng_state(states[0])
+    if states[1] is not None:
+        torch.cuda.set_rng_state(states[1], device)

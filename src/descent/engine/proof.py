@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from descent.blueprint import build_model, has_own_model
 from descent.data.arrays import Task
-from descent.data.prepare import Description, Prepared
+from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
 from descent.engine.objective import stacked_loss
 from descent.engine.stacked_model import StackedModel
@@ -58,7 +58,7 @@ def why_unproven(configs: Sequence[Config], prepared: Prepared) -> str | None:
     """
     if has_own_model(configs[0]):
         return None
-    data = Description.from_dict(prepared.describe())
+    data = prepared.description
     starts = list({(repr(c["model"]), c["seed"]): c for c in configs}.values())
     starts = starts if len(starts) > 1 else starts * 2
     rows = prepared.rows["train"][: MOST_ROWS * 2]
@@ -72,10 +72,6 @@ def why_unproven(configs: Sequence[Config], prepared: Prepared) -> str | None:
         return why_unequal(
             lambda run: build_model(starts[run], data), len(starts), batches, data.task
         )
-
-
-def _build(configs: Sequence[Config], data: Description, run: int) -> nn.Module:
-    return build_model(configs[run], data)
 
 
 class Batches:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from descent.blueprint import build_optimizer, build_schedule
 from descent.config import flatten
 from descent.data.prepare import Description
+from descent.engine.kernel import seed_batches
 from descent.engine.noise import Noise
 from descent.engine.objective import Objective
 from descent.engine.rates import Rates, Track
@@ -65,11 +66,7 @@ class StackedKernel:
         """Set the count of steps, which corrections for a start at zero go by."""
         self._rule.steps = step
 
-    def batches(
-        self, x: Float[Tensor, "S KB F"], y: Tensor, size: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Cut a window into the batches [S, B, ...] of its seeds."""
-        return zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)
+    batches = staticmethod(seed_batches)
 
     def step(
         self, x: Float[Tensor, "S B F"], y: Tensor, lr: Float[np.ndarray, " A"], measure: bool

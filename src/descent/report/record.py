@@ -149,11 +149,7 @@ class Record:
         done = np.flatnonzero(column(self.epochs, "epoch") >= 1)
         if len(done):
             return float(self.epochs["step"][done[0]] / self.epochs["epoch"][done[0]]) or 1.0
-        rows, batch = self.data.rows.get("train", 1), self.config["data"]["batch_size"]
-        if batch == "full":
-            return 1.0
-        short = not self.config["data"]["drop_last"]
-        return float(max(1, -(-rows // batch) if short else rows // batch))
+        return float(self.data.steps_per_epoch(self.config["data"]))
 
     @property
     def command(self) -> str:

@@ -60,14 +60,13 @@ class Sharpnesses:
 
         from descent.blueprint import build_model
         from descent.curvature import hessian_product, largest_curvature
-        from descent.data.prepare import Description
         from descent.data.tensors import Chunks, split_tensors
         from descent.losses import loss_for, penalty
 
         parts = {"data": config.get("data"), "model": config.get("model")}
         check_targets(parts, str(directory), self.trust)
         prepared = self._prepared(config["data"], directory)
-        data = Description.from_dict(prepared.describe())
+        data = prepared.description
         with torch.random.fork_rng(devices=[]):
             model = build_model(config, data).double().eval()
         parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}

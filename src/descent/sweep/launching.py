@@ -27,7 +27,7 @@ from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.engines import Engine
 from descent.sweep.manifest import note_jobs
-from descent.sweep.planning import Group, Planned, Stand, of_job, plan, prepared, stand
+from descent.sweep.planning import Group, Planned, Stand, plan, prepared, stand, telling
 from descent.sweep.progress import Progress
 from descent.sweep.tasks import Outcome, Task, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
@@ -219,7 +219,7 @@ def _examined(group: Group) -> Whys:
         UserError: a job cannot be trained.
     """
     first = group.jobs[0].config
-    data = Description.from_dict(prepared(first["data"]).describe())
+    data = prepared(first["data"]).description
     tried: set[str] = set()
     models: dict[str, nn.Module | None] = {}
     for job in group.jobs:
@@ -229,7 +229,7 @@ def _examined(group: Group) -> Whys:
             continue
         tried.add(recipe)
         node = repr(config["model"])
-        try:
+        with telling(job):
             if node not in models:
                 models[node] = _model_of(config, data)
             model = models[node]
@@ -239,21 +239,14 @@ def _examined(group: Group) -> Whys:
                 steps = 0 if kind in tried else 2
                 try_out(build_optimizer(config), build_schedule(config, data), model, steps)
                 tried.add(kind)
-        except ForeignError:
-            raise
-        except UserError as error:
-            raise of_job(job, error) from error
     if group.alone is not None:
         return group.alone, None
-    try:
-        turn = in_turn(first, build_model(first, data))
+    with telling(group.jobs[0]):
+        model = models[repr(first["model"])]
+        turn = in_turn(first, build_model(first, data) if model is None else model)
         if turn is not None:
             return None, turn
         return why_unproven([job.config for job in group.jobs], prepared(first["data"])), None
-    except ForeignError:
-        raise
-    except UserError as error:
-        raise of_job(group.jobs[0], error) from error
 
 
 def _apart(engine: Engine, group: Group, seconds: float | None) -> Whys:
@@ -307,7 +300,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         runs = counted(count, "run")
         first = group.jobs[0].config
         data = prepared(first["data"])
-        model = build_model(first, Description.from_dict(data.describe()))
+        model = build_model(first, data.description)
         device = choose_device(first["trainer"]["accelerator"])
         size = stack_size(options.stack, footprint(first, model, data), device, cores)
         stacks = -(-count // size)

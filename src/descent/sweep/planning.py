@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from descent.config import check_values, settle_paths
 from descent.data.prepare import Prepared, prepare
 from descent.endings import Status
 from descent.engine.eligible import shape, why_alone
-from descent.errors import UserError
+from descent.errors import ForeignError, UserError
 from descent.machine import check_counts
 from descent.metrics import check_metrics
 from descent.recording.atomic import foreign
@@ -101,6 +102,17 @@ def of_job(job: Composed | Planned, error: UserError) -> UserError:
     """Return a job's mistake as one of the multirun."""
     typed = " ".join(o for o in job.overrides if o != REPEATS)
     return UserError(f"Job {job.number} ({typed}): {error}")
+
+
+@contextmanager
+def telling(job: Composed | Planned) -> Iterator[None]:
+    """Tell a job's mistake as one of the multirun; what the user's own code does is for the job."""
+    try:
+        yield
+    except ForeignError:
+        raise
+    except UserError as error:
+        raise of_job(job, error) from error
 
 
 def prepared(data: Mapping[str, Any]) -> Prepared:
