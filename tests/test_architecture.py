@@ -19,6 +19,7 @@ MOST_LINES = 550
 # Rooms from the ground up: a file imports only from floors below its own, and within its floor
 # only what SAME_FLOOR names.
 FLOORS = [
+    ["spelling"],
     ["errors", "signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["vocabulary"],
     ["landscapes", "metrics", "machine", "blame"],
@@ -43,6 +44,8 @@ FLOORS = [
     ["training", "evaluation", "sweep_reporting", "dashboard"],
     ["reporting"],
     ["sweep"],
+    ["console"],
+    ["__main__"],
 ]
 SAME_FLOOR = {("averaging", "blueprint")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -77,6 +80,7 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
+    "descent.spelling", "descent.console",
     "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.blame",
     "descent.keys", "descent.trusted",
     "descent.config", "descent.rules", "descent.errors",

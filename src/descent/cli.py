@@ -44,7 +44,8 @@ from descent.recording.bounded import REFERENCE
 from descent.recording.claims import all_claimed, claim, hold, let_all_go, undo
 from descent.runs import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering
-from descent.typed import CONF, understood
+from descent.spelling import CONF, command, install
+from descent.typed import understood
 from descent.vocabulary import replacement
 
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
@@ -75,6 +76,8 @@ def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> fl
     return base * (batch / reference) ** (0.5 if scaling == "sqrt" else 1.0)
 
 
+OmegaConf.register_new_resolver("descent.command", command, replace=True)
+OmegaConf.register_new_resolver("descent.conf", lambda: str(from_here(CONF)), replace=True)
 OmegaConf.register_new_resolver("descent.scaled_lr", scaled_lr, replace=True)
 OmegaConf.register_new_resolver("descent.default_metric", default_metric, replace=True)
 OmegaConf.register_new_resolver("descent.direction", direction, replace=True)
@@ -178,7 +181,7 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
     """
     text = str(error)
     if "hydra/sweeper/optuna" in text or "hydra/sweeper=optuna" in text:
-        return "sweep=optuna needs an extra: pip install -e '.[optuna]' -c constraints.txt"
+        return f"sweep=optuna needs an extra: {install('optuna')}"
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         known = sorted(error.options)

@@ -23,6 +23,7 @@ from descent.errors import UserError, first_line
 from descent.machine import cores
 from descent.recording.atomic import replacing
 from descent.runs import BEST, LAST, Run
+from descent.spelling import command, program
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,7 +72,9 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     check(cfg)
     asked = plain(cfg)
     if isinstance(asked["run"], list):
-        raise UserError("run=[...] names several runs; src/eval.py takes one: run=<directory>.")
+        raise UserError(
+            f"run=[...] names several runs; {program('eval')} takes one: run=<directory>."
+        )
     run = Run(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])
@@ -80,7 +83,7 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     if description.task is Task.LANDSCAPE:
         raise UserError(
             f"{run.path} walked on a landscape, where there is nothing to test or to predict; "
-            "python src/report.py draws it."
+            f"{command('report')} draws it."
         )
     weights = asked["checkpoint"]
     if weights == BEST and not run.checkpoint_path(BEST).exists():

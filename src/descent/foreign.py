@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import (
 from torch import nn
 
 from descent.errors import UserError
+from descent.spelling import program
 
 # Whose callbacks take windows; one that is written into this package is as foreign as any other,
 # and sees single batches, until its module is named here.
@@ -66,7 +67,7 @@ REFUSED: dict[type[Callback], str] = {
     ),
     BasePredictionWriter: (
         "writes predictions, which training makes none of; "
-        "use src/eval.py run=... predict=predictions.csv"
+        f"use {program('eval')} run=... predict=predictions.csv"
     ),
 }
 LOGGING = (

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from descent.config import BUILT, BUILT_BY_NAME, flatten, locate
 from descent.errors import UserError, did_you_mean
 from descent.rules import FAMILIES, RULES
-from descent.typed import CONF, choices
+from descent.spelling import CONF
+from descent.typed import choices
 from descent.vocabulary import TRAINER, replacement
 
 # Options that only pass a value on: nobody reads them where nothing refers to them.

@@ -20,6 +20,7 @@ from descent.report.output import PAGE, check_output, report_directory
 from descent.report.page import write_page
 from descent.report.record import Record, check_comparable, labelled, read_record
 from descent.runs import CONFIG, RESULT
+from descent.spelling import command
 from descent.sweep_reporting import SweepReporting, open_sweep, report_sweep
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _left_out(path: Path) -> str | None:
     if Run(path).result()["status"] == Status.RUNNING:
         return (
             f"{path} is left out: it is still being trained, or was killed; continue it with "
-            f"python src/train.py resume={path}"
+            f"{command('train')} resume={path}"
         )
     return None
 

@@ -30,6 +30,7 @@ from descent.recording.atomic import Known, appending, clear, write
 from descent.recording.bounded import DamageError, read_checkpoint, read_json, read_yaml
 from descent.recording.claims import LOCK, claimed, hold, let_go, undo
 from descent.recording.schema import NEEDED, check_config, check_result
+from descent.spelling import program
 
 CONFIG, DATA, RESULT, LOG = "config.yaml", "data.json", "result.json", "train.log"
 SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
@@ -116,7 +117,7 @@ class Run:
                 else "does not exist, so there is no"
             )
             raise UserError(
-                f"{self.path} {what} {CONFIG}; give a directory that src/train.py made."
+                f"{self.path} {what} {CONFIG}; give a directory that {program('train')} made."
             ) from None
         lacking = [k for k in NEEDED if not isinstance(config, dict) or k not in config]
         if lacking:

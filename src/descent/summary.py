@@ -15,6 +15,7 @@ from descent.comparison import RESULTS
 from descent.endings import Status
 from descent.errors import counted
 from descent.metrics import lower_is_better
+from descent.spelling import command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -159,7 +160,7 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
     if len(rows) <= MOST_ROWS:
-        console.print(f"{'pictures':<10} python src/report.py run={sweep}")
+        console.print(f"{'pictures':<10} {command('report')} run={sweep}")
 
 
 def _print_runs(console: Console, rows: Sequence[Row]) -> None:

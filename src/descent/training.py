@@ -43,6 +43,7 @@ from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
 from descent.runs import FILES, LAST, RESULT, config_text, data_text
 from descent.signals import answering, received, unwind
+from descent.spelling import command
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def _exit() -> SystemExit:
 
 
 def _go_on(job: Job) -> str:
-    return f"Continue with: python src/train.py resume={job.run.path}"
+    return f"Continue with: {command('train')} resume={job.run.path}"
 
 
 def _broken(job: Job, error: BaseException, learner: Learner, finisher: Finisher) -> BaseException:

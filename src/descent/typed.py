@@ -32,9 +32,9 @@ from hydra.errors import HydraException
 
 from descent.errors import UserError, did_you_mean
 from descent.rules import RULES
+from descent.spelling import CONF, command, program
 from descent.vocabulary import CHOICES
 
-CONF = Path(__file__).parents[2] / "conf"
 MOST_JOBS = 100_000
 # Groups whose choices add to each other; of every other group there is one choice.
 SEVERAL = ("callbacks", "diagnostics", "logger")
@@ -60,8 +60,8 @@ def understood(words: Sequence[str], script: str) -> list[str]:
         key = parsed.key_or_group
         if script != "train" and (word.startswith("~") or word.startswith("+")):
             raise UserError(
-                f"{word}: src/{script}.py takes its own options and no others; "
-                f"python src/{script}.py --help lists them."
+                f"{word}: {program(script)} takes its own options and no others; "
+                f"{command(script)} --help lists them."
             )
         if script == "report" and key == "sweep":
             # Hydra would take it for a choice in conf/sweep/
@@ -70,7 +70,9 @@ def understood(words: Sequence[str], script: str) -> list[str]:
             if not _check_choice(word, parsed, roots):
                 continue
         elif key in _groups(roots) and key not in ("data", "paths"):
-            raise UserError(f"src/{script}.py has no option '{key}'; it is one of src/train.py.")
+            raise UserError(
+                f"{program(script)} has no option '{key}'; it is one of {program('train')}."
+            )
         kept.append(_as_text(word))
     return [*flags, *kept]
 
@@ -95,7 +97,7 @@ def _in_order(words: Sequence[str]) -> tuple[list[str], list[str]]:
         name = word.split("=", 1)[0]
         action = actions.get(name)
         if action is None:
-            hint = did_you_mean(name, actions) or "; python src/train.py --help says what there is."
+            hint = did_you_mean(name, actions) or f"; {command('train')} --help says what there is."
             raise UserError(f"There is no flag '{name}'{hint} Options are typed as key=value.")
         flags.append(word)
         takes_value = action.nargs is None and "=" not in word  # the others take none

@@ -6,6 +6,8 @@ Lightning + Hydra templates; the front door answers them by the name the thing h
 
 from __future__ import annotations
 
+from descent.spelling import program
+
 # Other names of options that exist.
 ALIASES = {
     "trainer.max_epochs": "stop.epochs",
@@ -80,7 +82,8 @@ ADVICE = {
     "data_dir": "data=... chooses the data; data=table data.path=... reads a file of yours",
     "paths.data_dir": "data=... chooses the data; data=table data.path=... reads a file of yours",
     "data.shuffle": "use data.order=shuffle or data.order=sequential",
-    "train": "every command of src/train.py trains; src/eval.py run=<run> tests a run again",
+    "train": f"every command of {program('train')} trains; {program('eval')} run=<run> tests a run "
+    "again",
     "loss": "the loss follows from the data's task: squared error or cross-entropy, to which "
     "penalty.l1 and penalty.l2 add",
     "criterion": "the loss follows from the data's task: squared error or cross-entropy, to which "
@@ -113,7 +116,7 @@ TRAINER = {
     "accumulate_grad_batches": "use a larger data.batch_size instead",
     "limit_train_batches": "use data.limit instead",
     "limit_test_batches": "use test=false or data.test_fraction instead",
-    "limit_predict_batches": "src/eval.py run=<run> predict=... predicts",
+    "limit_predict_batches": f"{program('eval')} run=<run> predict=... predicts",
     "overfit_batches": "use debug=overfit instead",
     "fast_dev_run": "use debug=default instead",
     "val_check_interval": "use trainer.check_val_every_n_epoch instead",

@@ -8,9 +8,10 @@ from pathlib import Path
 from descent.comparison import JOBS
 from descent.errors import UserError
 from descent.runs import CONFIG, SWEEP
+from descent.spelling import command
 
 EVENTS = "events.out.tfevents.*"
-ADVICE = "train some first: python src/train.py -m optimizer.lr=1e-3,1e-2,1e-1 'seed=range(3)'"
+ADVICE = f"train some first: {command('train')} -m optimizer.lr=1e-3,1e-2,1e-1 'seed=range(3)'"
 
 
 def find(given: str | None, outputs: Path) -> Path:

@@ -19,6 +19,7 @@ from descent.endings import Status
 from descent.errors import UserError
 from descent.rules import Choice, Rule
 from descent.signals import Interrupted, answering, unwind
+from descent.spelling import command_words
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def description(chosen: Chosen) -> list[str]:
     directory = str(chosen.of.directory)
     lines = [f"{shown:,} of {there_are:,} runs of {directory}: {chosen.told}"]
     if shown < there_are:
-        typed = ["python", "src/dashboard.py", f"run={directory}", "choose=all"]
+        typed = [*command_words("dashboard"), f"run={directory}", "choose=all"]
         lines.append(f"{'all':<10} {shlex.join(typed)}")
     if chosen.of.without:
         count = f"{chosen.of.without:,} more job{'s have' if chosen.of.without > 1 else ' has'}"

@@ -22,6 +22,7 @@ from descent.recording.path import FILE, Trajectory, read_path
 from descent.report.axis import Axis, place
 from descent.report.tables import Table, column, read_table
 from descent.runs import Run, damaged
+from descent.spelling import command, command_words, program
 
 Config = Mapping[str, Any]
 
@@ -154,7 +155,7 @@ class Record:
     @property
     def command(self) -> str:
         """The command that repeats the run."""
-        words = ["python", "src/train.py", *map(str, self.result.get("overrides") or [])]
+        words = [*command_words("train"), *map(str, self.result.get("overrides") or [])]
         return shlex.join(words)
 
 
@@ -165,7 +166,7 @@ def read_record(path: Path) -> Record:
         UserError: it is no run, is damaged, or is still being trained.
     """
     if path.is_dir() and not any(path.iterdir()):
-        raise UserError(f"{path} is empty; give a directory that src/train.py made.")
+        raise UserError(f"{path} is empty; give a directory that {program('train')} made.")
     run = Run(path)
     config = run.config()
     # named as a run: its values are checked, not whether it has every option of today
@@ -174,7 +175,7 @@ def read_record(path: Path) -> Record:
     if result["status"] == Status.RUNNING:
         raise UserError(
             f"{path} is still being trained, or was killed; wait for it to end, or continue it: "
-            f"python src/train.py resume={path}"
+            f"{command('train')} resume={path}"
         )
     try:
         trajectory = read_path(path)

@@ -19,6 +19,7 @@ import numpy as np
 from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.metrics import metric_named
+from descent.spelling import command_words
 from descent.study.options import label, number_in, short, text
 from descent.study.reading import seeds_do_nothing
 from descent.study.records import full_loss
@@ -121,7 +122,7 @@ def _again(study: Study) -> Next:
     taken = [int(w.partition("=")[2]) for t in study.trials for w in t.seed.split() if "=" in w]
     first = max([int(study.config.get("seed", 0)), *taken]) + 1
     shared = [word for word in study.shared if not word.startswith("seed=")]
-    typed = ["python", "src/train.py", *shared, f"seed=range({first},{first + SEEDS})"]
+    typed = [*command_words("train"), *shared, f"seed=range({first},{first + SEEDS})"]
     settings = {tuple(trial.values.values()) for trial in study.trials}
     steps = sum(trial.step or 0 for trial in study.trials) * SEEDS * len(settings)
     return Next(

@@ -12,6 +12,7 @@ from descent.comparison import REPEATS
 from descent.errors import UserError
 from descent.runs import Run
 from descent.seeds import why_seeds_do_nothing
+from descent.spelling import command_words
 from descent.study.influence import influence, sorted_by
 from descent.study.mixed import METRIC, Found, found, of_one_multirun, swept_among
 from descent.study.options import number_in, text
@@ -179,7 +180,7 @@ def _command(job: Job, options: Mapping[str, str]) -> str:
     words = [word for word in words if not word.startswith(AFTER)]
     if any(key in options for key in RECIPES):
         words.append(REPEATS)
-    return shlex.join(["python", "src/train.py", *words])
+    return shlex.join([*command_words("train"), *words])
 
 
 def _config(trials: Sequence[Trial]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from descent.endings import Status
 from descent.errors import counted
+from descent.spelling import command_words
 from descent.study.neighbours import Place
 from descent.study.options import BATCH, learning_rate, number_in, ordered, short, text
 from descent.study.reading import AFTER, RECIPES
@@ -219,7 +220,7 @@ def command(
         words.append(f"{ONLY}=[{','.join(rows)}]")
     after = [f"{AFTER}{study.directory}"] if follow else []
     typed = [*shared, *([NO_SWEEP] if recipe else []), *words, *seeds, *after]
-    made = shlex.join(["python", "src/train.py", "-m", *typed])
+    made = shlex.join([*command_words("train"), "-m", *typed])
     count = math.prod(_count(word) for word in seeds)
     steps, seconds = _price(study, settings)
     return Next(

@@ -13,6 +13,7 @@ from descent.errors import UserError
 from descent.recording.bounded import DamageError
 from descent.recording.bounded import read_rows as read_csv_rows
 from descent.runs import CONFIG, RESULT, SWEEP, Run
+from descent.spelling import program
 from descent.study.trials import ENDED
 
 STATUSES = frozenset([*map(str, Status), NOT_BEGUN])
@@ -52,7 +53,7 @@ def check_multirun(sweep: Path) -> None:
     """
     if not sweep.is_dir():
         what = "is a file" if sweep.exists() else "does not exist"
-        raise UserError(f"{sweep} {what}; give the directory that src/train.py -m made.")
+        raise UserError(f"{sweep} {what}; give the directory that {program('train')} -m made.")
     if any((sweep / name).is_file() for name in (JOBS, RESULTS)):
         return
     if (sweep / CONFIG).is_file():
@@ -60,7 +61,7 @@ def check_multirun(sweep: Path) -> None:
     if not (sweep / SWEEP).is_file() or not read_jobs(sweep):
         raise UserError(
             f"{sweep} is not a multirun: it has neither {JOBS} nor {RESULTS}; give a directory "
-            "that src/train.py -m made."
+            f"that {program('train')} -m made."
         )
 
 

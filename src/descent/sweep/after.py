@@ -15,6 +15,7 @@ from descent.cli import EXIT_FAILED, from_here
 from descent.comparison import compare, write_comparison
 from descent.endings import Status
 from descent.errors import UserError
+from descent.spelling import command
 
 
 class AfterMultirun(Callback):
@@ -57,7 +58,7 @@ def _answer(sweep: Path, trust: list[str], drawn: bool) -> None:
             report_sweep(reporting)
         else:
             tell(reporting, answer_of(reporting))
-            print(f"{'report':<10} python src/report.py sweep={sweep}")
+            print(f"{'report':<10} {command('report')} sweep={sweep}")
     except UserError as error:
         print(f"note: there is no report: {error}")
     finally:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from descent.errors import UserError, first_line
 from descent.signals import deaf, end_with_parent
+from descent.spelling import install
 from descent.sweep import forking
 
 # Read when a worker imports torch, numpy or polars. Ray and dask's nanny set the first themselves.
@@ -308,7 +309,7 @@ def _library(name: str, extra: str) -> Any:
     except ImportError:
         raise UserError(
             f"Workers of engine '{extra}' need the package '{name}', which is not installed; "
-            f"run pip install -e '.[{extra}]'."
+            f"run {install(extra)}"
         ) from None
 
 

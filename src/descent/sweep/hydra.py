@@ -20,6 +20,7 @@ from descent.machine import check_workers
 from descent.recording.claims import give_room
 from descent.rules import LAUNCHER
 from descent.signals import Interrupted, answering, unwind
+from descent.spelling import command_words
 from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
 from descent.sweep.engines import VARIABLES
@@ -103,4 +104,4 @@ def _true_table(sweep: Path) -> str:
         write_comparison(sweep, rows)
     there = ("sweep_dir=", "hydra.sweep.dir=")
     typed = [word for word in sys.argv[1:] if not word.startswith(there)]
-    return shlex.join(["python", "src/train.py", *typed, f"sweep_dir={sweep}"])
+    return shlex.join([*command_words("train"), *typed, f"sweep_dir={sweep}"])

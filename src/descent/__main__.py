@@ -1,0 +1,5 @@
+"""`python -m descent train ...`."""
+
+from descent.console import main
+
+main()
