@@ -44,17 +44,18 @@ FLOORS = [
     ["training", "evaluation", "sweep_reporting", "dashboard"],
     ["reporting"],
     ["sweep"],
-    ["console"],
+    ["api", "console"],
     ["__main__"],
 ]
-SAME_FLOOR = {("averaging", "blueprint")}
+# a package that can be called, since a function of the interface has its name
+SAME_FLOOR = {("averaging", "blueprint"), ("sweep", "api")}
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
     "hydra": [
         "train", "eval", "report", "dashboard", "descent.cli", "descent.config", "descent.job",
         "descent.typed", "descent.sweep.composing", "descent.sweep.hydra", "descent.sweep.after",
-        "hydra_plugins",
+        "descent.api", "hydra_plugins",
     ],
     "lightning": [
         "descent.data.module", "descent.engine", "descent.callbacks",

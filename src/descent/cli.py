@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from descent.recording.atomic import FATAL, foreign, write_error
 from descent.recording.bounded import REFERENCE
 from descent.recording.claims import all_claimed, claim, hold, let_all_go, undo
 from descent.runs import LOG, NOTHING, SWEEP, Run, discard
-from descent.signals import Interrupted, answering
+from descent.signals import Interrupted, answering, unwind
 from descent.spelling import CONF, command, install
 from descent.typed import understood
 from descent.vocabulary import replacement
@@ -51,6 +52,9 @@ from descent.vocabulary import replacement
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
 
 EXIT_FAILED = 1  # a multirun in which a job failed
+
+# Whether somebody's Python called, which gets mistakes raised and its process is not ended.
+in_python: ContextVar[bool] = ContextVar("in_python", default=False)
 
 # Python looks through all objects for cycles before it ends: over a second once torch is imported
 atexit.register(gc.freeze)
@@ -96,11 +100,11 @@ def one_sentence(config: DictConfig | None = None) -> Iterator[None]:
 
     So too what the disk or the memory does not allow, and a failure of code that the config names
     and that is not ours; a signal ends with the code that shells expect. Anything else passes
-    through with its traceback.
+    through with its traceback. Called from Python, all of these raise UserError and Interrupted.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would have printed
     try:
-        with answering(words=_last_words):
+        with answering(unwind if in_python.get() else None, words=_last_words):
             yield
     except UserError as error:
         if isinstance(error, ForeignError) and error.__cause__ is not None:
@@ -108,6 +112,8 @@ def one_sentence(config: DictConfig | None = None) -> Iterator[None]:
         _fail(str(error))
     except Interrupted as error:
         _tidy()
+        if in_python.get():
+            raise
         print(f"{error}.", file=sys.stderr)
         raise SystemExit(error.code) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -168,6 +174,8 @@ def _fail(sentence: str) -> None:
     _tidy()
     # the start and the end of a name tell which it is
     short = re.sub(r"[^\s]{300,}", lambda word: f"{word[0][:100]}…{word[0][-50:]}", sentence)
+    if in_python.get():
+        raise UserError(short) from None
     print(f"error: {short}", file=sys.stderr)
     raise SystemExit(2) from None
 

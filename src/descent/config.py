@@ -389,7 +389,6 @@ def locate(target: str, where: str) -> Callable[..., Any]:
     return found
 
 
-@functools.cache
 def _silence_hydra() -> None:
     """Let Hydra only raise what it would otherwise print as well."""
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)

@@ -31,6 +31,13 @@ class WriteError(UserError):
         return type(self), (str(self), self.code)
 
 
+class DescentError(UserError, ValueError):
+    """What `import descent` raises for bad input: the sentence that the command would have said.
+
+    It is a ValueError too, which is what callers of a library expect of bad input.
+    """
+
+
 class ForeignError(UserError):
     """Code that a config names, and that is not ours, failed; the cause has its traceback."""
 

@@ -27,7 +27,7 @@ from descent.spelling import command, program
 
 if TYPE_CHECKING:
     import polars as pl
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from descent.engine.learner import Learner
 
@@ -85,12 +85,11 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
             f"{run.path} walked on a landscape, where there is nothing to test or to predict; "
             f"{command('report')} draws it."
         )
-    weights = asked["checkpoint"]
-    if weights == BEST and not run.checkpoint_path(BEST).exists():
+    weights = kept_weights(run, asked["checkpoint"])
+    if weights != asked["checkpoint"]:
         log.info(
             "%s has no best.ckpt (no validation rows, or it ended early); using last", run.path
         )
-        weights = LAST
     predict = _output(asked["predict"], asked["overwrite"])
     path = asked["data"]["path"]
     if path is None and predict is not None:
@@ -100,12 +99,17 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
     else:
         read = read_table(path, _dialect(asked["data"], config["data"]))
         unseen = asked["data"]["unseen"] or config["data"].get("unseen", "other")
-        prepared, known = _new_rows(read, description, unseen)
+        prepared, known = new_rows(read, description, unseen)
         table = read.frame
         _check_names(table, description, path, predict)
     return Evaluation(
         run, config, description, prepared, weights, table, known, predict, asked["accelerator"]
     )
+
+
+def kept_weights(run: Run, asked: str = BEST) -> str:
+    """Return which weights to use: the best as asked, or the last where no best were kept."""
+    return LAST if asked == BEST and not run.checkpoint_path(BEST).exists() else asked
 
 
 def _dialect(asked: Mapping[str, Any], ran: Mapping[str, Any]) -> Dialect:
@@ -166,7 +170,7 @@ def _own_rows(run: Run, config: dict[str, Any], description: Description) -> Pre
     return prepared
 
 
-def _new_rows(read: Table, description: Description, unseen: str) -> tuple[Prepared, bool]:
+def new_rows(read: Table, description: Description, unseen: str) -> tuple[Prepared, bool]:
     """Return a new table's rows, all `test`, and whether it says what is to be predicted."""
     rows = read.frame.height
     if rows == 0:
@@ -213,7 +217,8 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
     # as many as then, but never more than this machine has
     torch.set_num_threads(min(run.result().get("threads", 1), cores()))
     trainer = bare_trainer(evaluation.accelerator, config["trainer"]["precision"])
-    learner = _restored(evaluation)
+    rows = {name: len(rows) for name, rows in evaluation.prepared.rows.items()}
+    learner = restored(run, config, evaluation.description, evaluation.weights, rows)
     data = DataModule(evaluation.prepared)
     known = evaluation.known
     metrics: dict[str, float] = {}
@@ -226,44 +231,77 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
             data.trainer = trainer
             data.setup()
         learner.to(trainer.strategy.root_device)
-        outputs = _outputs(learner, data.tensors["test"][0])
+        outputs = outputs_of(learner.model, data.tensors["test"][0])
         _write(evaluation, outputs)
     elif not known:
         log.info("predict=out.csv writes predictions")
     return metrics
 
 
-def _restored(evaluation: Evaluation) -> Learner:
+def restored(
+    run: Run,
+    config: Mapping[str, Any],
+    description: Description,
+    weights: str,
+    rows: Mapping[str, int] | None = None,
+) -> Learner:
+    """Return the learner of a run with the weights of a checkpoint.
+
+    Args:
+        run: the run directory.
+        config: its config, checked.
+        description: of its data.
+        weights: `best` or `last`.
+        rows: rows by split to be evaluated, where they are not the run's own.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or does not fit the run's own model.
+    """
     import torch
 
     from descent.assembly import build_learner
     from descent.blueprint import build_model
 
-    state = evaluation.run.checkpoint(evaluation.weights)
-    description = evaluation.description
-    model = build_model(evaluation.config, description)
-    rows = {name: len(rows) for name, rows in evaluation.prepared.rows.items()}
+    state = run.checkpoint(weights)
+    model = build_model(config, description)
     device = torch.device("cpu")  # its trainer moves it
-    learner = build_learner([evaluation.config], description, [model], device, rows=rows)
+    learner = build_learner([config], description, [model], device, rows=rows)
     try:
         learner.load_state_dict(state["state_dict"])
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:
         first = first_line(error).rstrip(":")
         raise UserError(
-            f"checkpoints/{evaluation.weights}.ckpt of {evaluation.run.path} does not fit the "
-            f"run's own model: {first}."
+            f"checkpoints/{weights}.ckpt of {run.path} does not fit the run's own model: {first}."
         ) from None
     return learner
 
 
-def _outputs(learner: Learner, x: Tensor) -> Tensor:
+def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Return what a model says of scaled rows [N, F]: outputs [N, C] in float64."""
     import torch
 
     from descent.data.tensors import Chunks
 
-    learner.model.eval()
+    model.eval()
     with torch.no_grad():
-        return torch.cat([learner.model(xb) for xb, _ in Chunks(x, x)]).double().cpu()
+        return torch.cat([model(xb) for xb, _ in Chunks(x, x)]).double().cpu()
+
+
+def predictions(description: Description, outputs: Tensor) -> np.ndarray:
+    """Return outputs in the targets' own units [N, C], or the probabilities of the classes [N, K].
+
+    Raises:
+        UserError: one of them is no finite number.
+    """
+    if description.task is Task.REGRESSION:
+        values = description.target_scaler.undo(outputs.numpy())
+    elif description.task is Task.BINARY:
+        p = outputs.sigmoid().numpy()
+        values = np.hstack([1 - p, p])
+    else:
+        values = outputs.softmax(dim=1).numpy()
+    _check_predictions(values)
+    return values
 
 
 def _write(evaluation: Evaluation, outputs: Tensor) -> None:
@@ -273,20 +311,12 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
     description, table, path = evaluation.description, evaluation.table, evaluation.predict
     assert table is not None
     assert path is not None
-    names = _written(description)
+    names, values = _written(description), predictions(description, outputs)
     if description.task is Task.REGRESSION:
-        values = description.target_scaler.undo(outputs.numpy())
-        _check_predictions(values)
         columns = dict(zip(names, values.T, strict=True))
     else:
-        if description.task is Task.BINARY:
-            p = outputs.sigmoid()
-            shares = np.hstack([1 - p.numpy(), p.numpy()])
-        else:
-            shares = outputs.softmax(dim=1).numpy()
-        _check_predictions(shares)
-        chosen = np.array(description.classes)[shares.argmax(axis=1)]
-        columns = dict(zip(names, [chosen, *shares.T], strict=True))
+        chosen = np.array(description.classes)[values.argmax(axis=1)]
+        columns = dict(zip(names, [chosen, *values.T], strict=True))
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
     with replacing(path) as file:
         if path.suffix == ".csv":

@@ -147,15 +147,8 @@ def report_sweep(reporting: SweepReporting) -> Path:
 
     study, notes = reporting.study, list(reporting.study.left_out)
     with report_directory(reporting.output) as part:
-        taught = reporting.taught
-        grids = _grids(reporting) if taught is None else ()
-        answer = answer_of(reporting, grids)
         with look():
-            pictures = (
-                _pictures(reporting, grids, notes)
-                if taught is None
-                else _lesson_pictures(reporting, taught, notes)
-            )
+            answer, pictures = drawn(reporting, notes)
             for picture in pictures:
                 save(picture, part)
         write_sweep_page(
@@ -164,6 +157,21 @@ def report_sweep(reporting: SweepReporting) -> Path:
     tell(reporting, answer)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
+
+
+def drawn(reporting: SweepReporting, notes: list[str]) -> tuple[Advice, list[Picture]]:
+    """Return what a multirun says, and its pictures, in the order of its page.
+
+    Args:
+        reporting: of `open_sweep`.
+        notes: gets what the reader must know of pictures that are not drawn.
+    """
+    taught = reporting.taught
+    grids = _grids(reporting) if taught is None else ()
+    answer = answer_of(reporting, grids)
+    if taught is None:
+        return answer, _pictures(reporting, grids, notes)
+    return answer, _lesson_pictures(reporting, taught, notes)
 
 
 def _grids(reporting: SweepReporting) -> Sequence[Grid]:

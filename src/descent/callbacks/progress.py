@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from typing import Any
 
@@ -13,6 +12,7 @@ from lightning.pytorch import Trainer
 from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer
+from descent.report.live import LiveLine
 from descent.shapes import Int
 
 log = logging.getLogger(__name__)
@@ -31,20 +31,20 @@ class Progress(Observer):
         self.every_seconds = every_seconds
         self.milestones = True  # lines in a log that nobody watches
         self.hidden = False  # somebody else's progress bar is drawn in its place
-        self._live = sys.stderr.isatty()
+        self._line = LiveLine()
         self._drawn_at = 0.0
         self._milestone = 0
         self._last = ""
 
     def window(self, learner: Learner, figures: Figures) -> None:
         """Redraw, if it is time."""
-        if not self._live or self.hidden or time.monotonic() - self._drawn_at < self.every_seconds:
+        soon = time.monotonic() - self._drawn_at < self.every_seconds
+        if not self._line.watched or self.hidden or soon:
             return
         self._drawn_at = time.monotonic()
         self._last = f"step loss {float(figures.losses[-1, 0]):.4g}"
         if learner.trainer.is_global_zero:
-            line = self._line(learner, figures.epoch)
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+            self._line.draw(self._told(learner, figures.epoch))
 
     def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Note the epoch's figures; without a terminal, log some of the epochs."""
@@ -52,10 +52,10 @@ class Progress(Observer):
         shown = [f"{n} {learner.measured[n][0]:.4g}" for n in names if n in learner.measured]
         self._last = ", ".join(shown) or self._last
         done = min(1.0, learner.step / learner.longest)
-        plain = self.milestones and not self._live and learner.trainer.is_global_zero
+        plain = self.milestones and not self._line.watched and learner.trainer.is_global_zero
         if plain and done * MILESTONES >= self._milestone + 1:
             self._milestone = int(done * MILESTONES + 1e-9)
-            log.info("%s", self._line(learner, learner.epoch))
+            log.info("%s", self._told(learner, learner.epoch))
 
     def on_train_end(self, trainer: Trainer, pl_module: Learner) -> None:  # type: ignore[override]
         """Clear the line."""
@@ -65,7 +65,7 @@ class Progress(Observer):
         """Clear the line, so that what is printed next starts on its own."""
         self._clear()
 
-    def _line(self, learner: Learner, epoch: int) -> str:
+    def _told(self, learner: Learner, epoch: int) -> str:
         epochs = learner.limits.epochs
         of = f"/{epochs}" if epochs else ""
         rate = learner.step / max(learner.clock.seconds, 1e-9)
@@ -73,5 +73,5 @@ class Progress(Observer):
         return f"{line}, {self._last}" if self._last else line
 
     def _clear(self) -> None:
-        if self._live and not self.hidden:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if not self.hidden:
+            self._line.clear()

@@ -77,6 +77,17 @@ def read_table(path: str | Path, dialect: Dialect = USUAL) -> Table:
         raise UserError(f"{path} is damaged and cannot be read as {suffix[1:]}.") from None
 
 
+def as_table(frame: pl.DataFrame, name: str, dialect: Dialect = USUAL) -> Table:
+    """Return a frame in memory as a typed file of these columns is read.
+
+    Args:
+        frame: typed columns, or texts.
+        name: what sentences call it.
+        dialect: which words stand for no value.
+    """
+    return _as_texts(Table(frame, name, dialect))
+
+
 def _first_line(error: BaseException) -> str:
     return "".join(c for c in first_line(error) if c.isprintable())[:160].rstrip(".")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,10 @@ from descent.report.style import DPI
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NOTEBOOK_DPI = 80  # as wide as a cell
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Picture:
     """A figure with the sentence that says what to see in it.
 
@@ -28,6 +31,15 @@ class Picture:
     title: str
     figure: Figure
     caption: str
+
+    def __repr__(self) -> str:
+        return f"{self.title}. {self.caption}"
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a notebook shows it."""
+        file = io.BytesIO()
+        self.figure.savefig(file, dpi=NOTEBOOK_DPI, format="png")
+        return file.getvalue()
 
 
 def save(picture: Picture, directory: Path) -> list[Path]:

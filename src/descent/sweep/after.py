@@ -24,24 +24,27 @@ class AfterMultirun(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show the jobs side by side; exit with 1 if any failed."""
         try:
-            self._end(config)
+            failed = conclude(config)
         except Exception:  # of which Hydra would make a warning
             traceback.print_exc()
             raise SystemExit(EXIT_FAILED) from None
-
-    def _end(self, config: DictConfig) -> None:
-        from descent.summary import print_summary
-
-        sweep = from_here(Path(config.hydra.sweep.dir))
-        rows = compare(sweep) if sweep.is_dir() else []
-        if not rows:
-            return
-        write_comparison(sweep, rows)
-        print_summary(sweep, rows, str(config.optimized_metric))
-        if len(rows) > 1 and any(row["step"] for row in rows):
-            _answer(sweep, list(config.trust), bool(config.report))
-        if any(row["status"] == Status.FAILED for row in rows):
+        if failed:
             raise SystemExit(EXIT_FAILED)
+
+
+def conclude(config: DictConfig) -> bool:
+    """Write a multirun's table, show what it says, draw its report; return whether a job failed."""
+    from descent.summary import print_summary
+
+    sweep = from_here(Path(config.hydra.sweep.dir))
+    rows = compare(sweep) if sweep.is_dir() else []
+    if not rows:
+        return False
+    write_comparison(sweep, rows)
+    print_summary(sweep, rows, str(config.optimized_metric))
+    if len(rows) > 1 and any(row["step"] for row in rows):
+        _answer(sweep, list(config.trust), bool(config.report))
+    return any(row["status"] == Status.FAILED for row in rows)
 
 
 def _answer(sweep: Path, trust: list[str], drawn: bool) -> None:

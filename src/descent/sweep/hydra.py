@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from descent.cli import from_here, one_sentence, sentence_for
+from descent.cli import from_here, in_python, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
 from descent.errors import UserError, WriteError
 from descent.machine import check_workers
@@ -59,7 +59,8 @@ def launch_jobs(
                     f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
                 )
         check_workers(count)
-        if engine == "loky" and count != 1 and len(jobs) >= MANY:
+        # the server's children run the caller's own script again, which a command's guards against
+        if engine == "loky" and count != 1 and len(jobs) >= MANY and not in_python.get():
             forking.begin(VARIABLES)
         try:
             composed = list(Composer(loader, master).compose(jobs, first))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from descent.metrics import lower_is_better
 from descent.recording.atomic import remove_file, write
+from descent.report.live import LiveLine
 from descent.sweep.tasks import STEPS, Outcome, Task
 
 BOARD = ".progress"
@@ -41,8 +41,9 @@ class Progress:
         self._name = tasks[0].jobs[0].config["optimized_metric"] if tasks else ""
         for outcome in before.values() if tasks else ():
             self._improve(outcome)
-        self._live = sys.stderr.isatty()
+        self._line = LiveLine()
         self._stop = threading.Event()
+        self._redrawing: threading.Thread | None = None
         self._began = self._told = time.monotonic()
 
     def place(self, row: int) -> tuple[Path, int]:
@@ -53,9 +54,9 @@ class Progress:
         """Count a job that has ended."""
         self._done += 1
         self._improve(outcome)
-        if not self._live and time.monotonic() - self._told >= PLAIN_SECONDS:
+        if not self._line.watched and time.monotonic() - self._told >= PLAIN_SECONDS:
             self._told = time.monotonic()
-            print(self._line(), flush=True)
+            print(self._figures(), flush=True)
 
     def noted(self, row: int) -> tuple[float, float]:
         """Return a task's run-steps, and when its worker began with it; 0 if it has not."""
@@ -72,8 +73,9 @@ class Progress:
         if self._rows:
             write(self._path, bytes(16 * self._rows))
             self._board = np.memmap(self._path, dtype=np.float64, mode="r").reshape(-1, 2)
-        if self._live:
-            threading.Thread(target=self._redraw, daemon=True).start()
+        if self._line.watched:
+            self._redrawing = threading.Thread(target=self._redraw, daemon=True)
+            self._redrawing.start()
         return self
 
     def __exit__(
@@ -81,15 +83,17 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._stop.set()
-        if self._live:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        if self._redrawing is not None:
+            self._redrawing.join()
+            self._line.draw(self._figures())  # what a notebook keeps
+        self._line.clear()
         remove_file(self._path)
 
     def _redraw(self) -> None:
         while not self._stop.wait(REDRAW_SECONDS):
-            print(f"\r\033[K{self._line()}", end="", file=sys.stderr, flush=True)
+            self._line.draw(self._figures())
 
-    def _line(self) -> str:
+    def _figures(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
         steps = float(self._board[:, STEPS].sum()) if self._rows else 0.0
         line = f"{self._done:,}/{self._jobs:,} runs"

@@ -1,0 +1,1 @@
+"""`import descent`: the engine of the commands, for Python that it leaves as it was."""

@@ -1,0 +1,114 @@
+"""From overrides given in Python to a checked config, by Hydra's own classes."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from descent.api.given import Given
+from descent.cli import FrontDoor
+from descent.errors import UserError
+from descent.job import Job, open_job
+from descent.runs import discard
+from descent.spelling import CONF, command
+from descent.typed import understood
+
+TRAIN = "train"  # the config's name, and the script's
+
+
+def _composed(words: Sequence[str], mode: RunMode) -> tuple[Hydra, DictConfig]:
+    flags = [word for word in words if word.startswith("-")]
+    if flags:
+        raise UserError(
+            f"'{flags[0]}' is a flag of the command line; from Python, give overrides as "
+            "key=value (descent.sweep tries every combination of several values)."
+        )
+    version.setbase("1.3")
+    hydra = Hydra.create_main_hydra2(TRAIN, create_config_search_path(str(CONF)))
+    overrides = understood(words, TRAIN)
+    return hydra, hydra.compose_config(TRAIN, overrides, mode)
+
+
+@contextmanager
+def opened_job(words: Sequence[str], given: Given | None) -> Iterator[Job]:
+    """Give the job that overrides describe, in a directory that is claimed as long as it trains.
+
+    Raises:
+        UserError: an option or the data cannot be used.
+    """
+    _, cfg = _composed(words, RunMode.RUN)
+    if cfg.hydra.mode == RunMode.MULTIRUN:
+        raise UserError(
+            "This recipe compares several runs: descent.sweep trains them; 'hydra.mode=RUN' trains "
+            "the first."
+        )
+    FrontDoor().on_run_start(cfg)
+    directory = Path(str(cfg.hydra.run.dir))
+    try:
+        with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+            cfg.hydra.runtime.output_dir = os.path.abspath(directory)  # noqa: PTH100 - as Hydra does
+        HydraConfig.instance().set_config(cfg)
+        if given is not None:
+            given.write(str(cfg.data.path))
+        task = copy.deepcopy(cfg)
+        with read_write(task), open_dict(task):
+            del task["hydra"]
+        job = open_job(task)
+        _check_one_process(job.config["trainer"])
+        yield job
+    finally:
+        discard(directory)
+
+
+def _check_one_process(trainer: Any) -> None:
+    """Refuse what would start the caller's program once more for each device."""
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    several = isinstance(devices, list) and len(devices) > 1
+    if several or (isinstance(devices, int) and devices > 1) or nodes > 1:
+        raise UserError(
+            "Several devices are for the command line, since each needs a process that begins "
+            f"anew: {command(TRAIN)} trainer=ddp ...; from Python, give trainer.devices=1."
+        )
+
+
+def swept(words: Sequence[str], given: Given | None) -> DictConfig:
+    """Train every job of a multirun; return its config.
+
+    Raises:
+        UserError: an option or the data cannot be used; then nothing was trained.
+    """
+    hydra, cfg = _composed(words, RunMode.MULTIRUN)
+    launcher = OmegaConf.select(cfg, "hydra.launcher._target_")
+    if launcher != "hydra_plugins.descent_stack.launcher.StackLauncher":
+        raise UserError("descent.sweep trains with hydra/launcher=stack; leave the launcher out.")
+    FrontDoor().on_multirun_start(cfg)
+    directory = Path(str(cfg.hydra.sweep.dir))
+    try:
+        if given is not None:
+            given.write(str(cfg.data.path))
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(
+            config=cfg, hydra_context=context, task_function=_no_task
+        )
+        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    finally:
+        discard(directory)
+    return cfg
+
+
+def _no_task(config: DictConfig) -> None:
+    """Stand for what other launchers than ours would call."""
+    raise NotImplementedError
