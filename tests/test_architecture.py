@@ -98,6 +98,7 @@ BEFORE_TORCH = [
     "descent.data.landscape",
     *(f"descent.data.{n}" for n in ("layout", "reading", "columns", "encoding")),
     *("descent.data.split", "descent.data.scale", "descent.data.prepare"),
+    "descent.data.weights",
 ]  # fmt: skip
 
 

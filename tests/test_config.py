@@ -88,6 +88,9 @@ def built_choices() -> list[str]:
     return [c for c in choices() if not c.startswith(("hydra=", "paths="))]
 
 
+OF_NUMBERS = [f"loss={name}" for name in ("mse", "half_mse", "mae", "huber", "quantile")]
+
+
 @pytest.mark.parametrize("choice", built_choices())
 def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
     """Model, optimizer, schedule, data, callbacks, loggers and trainer: all that a run is."""
@@ -98,7 +101,7 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
     small = (
         []
         if choice.startswith(("data=", "experiment=", "debug=", "model=point"))
-        else ["data=iris"]
+        else ["data=diabetes" if choice in OF_NUMBERS else "data=iris"]
     )
     few = ["data.batch_size=10"] if choice == "data=table" else []
     job = make_job(*small, choice, *needed_with(choice, csv), *few)

@@ -69,7 +69,7 @@ def by_scikit_learn(data: Description, outputs: Tensor, y: Tensor) -> dict[str, 
 
 def single(data: Description, outputs: Tensor, y: Tensor) -> dict[str, float]:
     """Return the metrics of one run, gathered in pieces of 4 rows."""
-    evaluator = Evaluator(data, data.rows)
+    evaluator = Evaluator(data, data.rows, loss_for(data.task))
     for piece, wanted in zip(outputs.split(4), y.split(4), strict=True):
         evaluator.add(piece.unsqueeze(0), wanted)
     found = {name: float(values[0]) for name, values in evaluator.take("val").items()}

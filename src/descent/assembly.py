@@ -39,7 +39,7 @@ from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
 from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
-from descent.losses import Penalty
+from descent.losses import Penalty, criterion
 from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.runs import Run
@@ -194,13 +194,13 @@ def _kernel(
     """Choose what takes the steps: one run's own optimizer, a stack, or a loop over runs."""
     if len(configs) > 1 and not in_turn(configs[0], models[0]):
         return StackedKernel(configs, models, description, device)
-    kernels = []
+    kernels, loss = [], criterion(configs[0], description)
     for config, model in zip(configs, models, strict=True):
         optimizer, schedule = build_optimizer(config), build_schedule(config, description)
         try_out(optimizer, schedule, model)
         kernels.append(
             ModuleKernel(
-                model, description.task, optimizer, schedule, Penalty(**config["penalty"]),
+                model, loss, optimizer, schedule, Penalty(**config["penalty"]),
                 Clip(**config["clip"]), config["seed"],
             )
         )  # fmt: skip

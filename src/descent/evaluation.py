@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,13 @@ from omegaconf import DictConfig
 
 from descent.config import check, check_targets, check_values, plain
 from descent.data.arrays import Arrays, Task
-from descent.data.columns import number_style
+from descent.data.columns import meaning, number_style
 from descent.data.encoding import encode
 from descent.data.layout import Dialect
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.reading import Table, read_table
-from descent.data.table import encode_targets
+from descent.data.table import encode_targets, row_weight
+from descent.data.weights import row_weights
 from descent.errors import UserError, first_line
 from descent.machine import cores
 from descent.recording.atomic import replacing
@@ -190,16 +191,34 @@ def new_rows(read: Table, description: Description, unseen: str) -> tuple[Prepar
         shape = (rows,) if len(names) == 1 else (rows, len(names))
         targets = np.ones(shape, np.int64 if description.classes else np.float64)
     everything = np.arange(rows)
+    splits = {"train": everything[:0], "val": everything[:0], "test": everything}
+    arrays = Arrays(
+        features, targets, description.task, description.columns, description.target,
+        description.classes, target_names=description.targets,
+    )  # fmt: skip
+    weights = None
+    if description.weighted:
+        weights = _new_weights(read, replace(arrays, weight=description.weight), description, known)
     return Prepared(
-        Arrays(
-            features, targets, description.task, description.columns, description.target,
-            description.classes, target_names=description.targets,
-        ),
-        {"train": everything[:0], "val": everything[:0], "test": everything},
+        arrays,
+        splits,
         description.scaler,
         description.target_scaler,
         batch_size=1,
-    ), known  # fmt: skip
+        weights=weights,
+    ), known
+
+
+def _new_weights(read: Table, arrays: Arrays, description: Description, known: bool) -> np.ndarray:
+    """Return the weights of a new table's rows, 1 where it has no column of them."""
+    name, rows = description.weight, read.frame.height
+    if name in read.frame.columns and known:
+        style = number_style(read, read.frame.columns)
+        arrays = replace(arrays, weights=row_weight(meaning(read, name, style), read.path))
+    elif name is not None and known:
+        log.info("%s: no column '%s', so every row counts the same in the loss", read.path, name)
+    made = row_weights(arrays, {"test": np.arange(rows)}, description.class_weights, [])
+    return np.ones(rows) if made is None else made
 
 
 def evaluate(evaluation: Evaluation) -> dict[str, float]:

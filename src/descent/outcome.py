@@ -127,6 +127,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
         "landscape",
         "optimizer",
         "scheduler",
+        "loss",
         "penalty",
         "clip",
         "stop",

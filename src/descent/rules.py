@@ -189,6 +189,7 @@ RULES: dict[str, Rule] = {
     "data.folds": _int(2, None),
     "data.fold": _int(0),
     "data.log_target": BOOL,
+    "data.class_weight": Rule(float, above=0, words=(None, "balanced"), each=True),
     "data.target": Rule(str, listable=True),
     "data.features": Rule(str, each=True, words=(None,)),
     "data.exclude": Rule(str, each=True),
@@ -200,6 +201,7 @@ RULES: dict[str, Rule] = {
     "data.dates": _one_of("parts", "elapsed"),
     "data.group": Rule(str, words=(None,)),
     "data.time": Rule(str, words=(None,)),
+    "data.weight": Rule(str, words=(None,)),
     "data.separator": TEXT,
     "data.decimal": _one_of("auto", "dot", "comma", ".", ","),
     "data.thousands": _one_of("auto", "none", "dot", "comma", ".", ","),
@@ -227,6 +229,11 @@ RULES: dict[str, Rule] = {
     "model.hidden": Rule(int, at_least=1, each=True, limit=10**8),
     "model.activation": _one_of("relu", "gelu", "silu", "tanh", "sigmoid", "elu", "leaky_relu"),
     "model.dropout": FRACTION,
+    # loss
+    "loss.delta": _positive(),
+    "loss.quantile": Rule(float, above=0, below=1),
+    "loss.label_smoothing": FRACTION,
+    "loss.gamma": _from_zero(),
     # optimizer
     "optimizer.lr": _positive(),
     "optimizer.momentum": Rule(float, at_least=0, below=1),

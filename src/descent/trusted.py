@@ -125,6 +125,28 @@ OPTIMIZERS = _names(
     """,
 )
 
+LOSSES = _names(
+    "descent.losses",
+    """
+    Usual MSE HalfMSE MAE:
+    Huber: delta
+    Quantile: quantile
+    CrossEntropy: label_smoothing
+    Focal: gamma
+    """,
+) | _names(
+    "torch.nn",
+    """
+    MSELoss L1Loss SoftMarginLoss BCEWithLogitsLoss MultiLabelSoftMarginLoss: reduction
+    HuberLoss: delta reduction
+    SmoothL1Loss: beta reduction
+    CrossEntropyLoss: label_smoothing reduction
+    MultiMarginLoss: p margin reduction
+    PoissonNLLLoss: log_input full eps reduction
+    HingeEmbeddingLoss: margin reduction
+    """,
+)
+
 SCHEDULES = _names(
     "torch.optim.lr_scheduler",
     """
@@ -245,6 +267,8 @@ def names_at(place: str) -> tuple[Names, frozenset[str]]:
         return LAYERS, frozenset({"_args_"})
     if place in ("optimizer", "scheduler"):
         return OPTIMIZERS if place == "optimizer" else SCHEDULES, frozenset({"_partial_"})
+    if place == "loss":
+        return LOSSES, frozenset()
     if parts[0] in ("callbacks", "logger") and len(parts) == 2:
         return CALLBACKS if parts[0] == "callbacks" else LOGGERS, frozenset()
     if place == "trainer":

@@ -38,7 +38,7 @@ def exact_curvature(job: Any) -> float:
     def loss(flat: torch.Tensor) -> torch.Tensor:
         pieces = zip(parameters.items(), flat.split(sizes), strict=True)
         at = {name: piece.reshape(p.shape) for (name, p), piece in pieces}
-        value = learner.kernel.loss(functional_call(learner.model, at, (x,)), y)
+        value = learner.kernel.criterion(functional_call(learner.model, at, (x,)), y)
         return value + 0.5 * learner.kernel.penalty.l2 * sum(
             p.square().sum() for p in at.values() if p.ndim > 1
         )

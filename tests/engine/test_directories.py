@@ -114,6 +114,22 @@ def hold_events_against(single: Path, other: Path) -> None:
             np.testing.assert_allclose([v for _, v in b], [v for _, v in a], rtol=1e-5, err_msg=tag)
 
 
+LOSSES = {
+    "huber": (*LINEAR, "loss=huber"),
+    "weighted": (*MLP, "data.class_weight=balanced", "loss=focal"),
+    "torch": (*LINEAR, "loss._target_=torch.nn.SmoothL1Loss"),
+}
+
+
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+def test_every_kind_of_loss_is_the_same_stacked(
+    options: tuple[str, ...], train_run: Train, tmp_path: Path
+) -> None:
+    runs = [train_run(*options, f"seed={seed}", "stop.epochs=2") for seed in (0, 1)]
+    for single, other in zip(runs, stacked(runs, tmp_path), strict=True):
+        hold_runs_against(single, other)
+
+
 SCHEDULES = (
     "constant",
     "step",

@@ -120,7 +120,7 @@ def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor) -> 
 
 def single(config: dict[str, Any], data: Description) -> ModuleKernel:
     return ModuleKernel(
-        build_model(config, data), data.task, build_optimizer(config),
+        build_model(config, data), loss_for(data.task), build_optimizer(config),
         build_schedule(config, data), Penalty(**config["penalty"]), Clip(**config["clip"]),
         config["seed"],
     )  # fmt: skip

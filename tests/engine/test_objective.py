@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from descent.data.arrays import Task
-from descent.engine.objective import stacked_loss, stacked_penalty
+from descent.engine.objective import stacked_penalty
+from descent.engine.stacked_model import repeated
 from descent.losses import loss_for, penalty
 
 RUNS = 6
@@ -48,7 +49,7 @@ def test_losses_and_gradients_of_a_stack_are_those_of_each_run(
     y = targets(task, (batches, 8), outputs, dtype, random)
     made = 3 * torch.randn(RUNS, 8, outputs, generator=random, dtype=dtype)
     made.requires_grad_()
-    losses = stacked_loss(task, made, y)
+    losses = loss_for(task).each(made, repeated(y, RUNS))
     (gradient,) = torch.autograd.grad(losses.sum(), made)
     assert losses.dtype == dtype
     rtol = {torch.float32: 1e-6, torch.float64: 1e-14}[dtype]
@@ -67,7 +68,7 @@ def test_a_loss_that_is_lost_is_its_runs_own(task: Task, outputs: int, bad: floa
     y = targets(task, (1, 8), outputs, torch.float64, random)
     made = torch.randn(RUNS, 8, outputs, generator=random, dtype=torch.float64)
     made[2, 5] = bad
-    losses = stacked_loss(task, made, y)
+    losses = loss_for(task).each(made, repeated(y, RUNS))
     for run in range(RUNS):
         expected = float(loss_for(task)(made[run], y[0]))
         assert float(losses[run]) == pytest.approx(expected, rel=1e-14, nan_ok=True)

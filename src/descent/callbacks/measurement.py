@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
-from descent.losses import Loss, Penalty, loss_for, penalty
+from descent.losses import Penalty, penalty
 from descent.shapes import Float, Int
 
 Parameters = dict[str, Tensor]  # by name
@@ -33,7 +33,7 @@ class RunView:
         self.run = int(learner.live[column])
         self.model: nn.Module = learner.kernel.model(column)
         self.data, self.trainer = learner.data, learner.trainer
-        self.loss: Loss = loss_for(learner.data.task)
+        self.loss = learner.kernel.criterion
         self.penalty, self.seed = learner.penalties[self.run], learner.seeds[self.run]
         self.rows, self.windows = learner.rows, learner.windows
         self.batch_size, self.global_step = learner.windows.batch_size, learner.step

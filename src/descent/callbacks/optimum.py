@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from descent.callbacks.measurement import Measurement, RunView
-from descent.data.arrays import Task
 from descent.errors import UserError
 from descent.landscapes import Landscape
 from descent.models.linear import Linear
@@ -118,11 +117,11 @@ def known_optimum(run: RunView) -> Known:
     model = run.model
     if isinstance(model, Point):
         return of_landscape(model.landscape)
-    squares = run.data.task is Task.REGRESSION and isinstance(model, Linear)
+    squares = run.loss.is_squared_error and isinstance(model, Linear)
     if not squares or run.penalty.l1:
         raise UserError(
             "diagnostics=[optimum] knows the optimum of least squares (model=linear, regression, "
-            "penalty.l1=0) and of landscapes only; take it out."
+            "loss=mse, no weights, penalty.l1=0) and of landscapes only; take it out."
         )
     x, y = run.rows("train")
     has_bias = "layer.bias" in dict(model.named_parameters())

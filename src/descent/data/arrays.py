@@ -133,6 +133,8 @@ class Arrays:
         times: [N] by which a split keeps the latest rows for test and the earlier for training.
         notes: what was decided about the data, a line each.
         target_names: of several targets; empty for one.
+        weights: [N], at least 0, of the rows in the loss; None where all count the same.
+        weight: the name of their column.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -148,6 +150,8 @@ class Arrays:
     times: Shaped[np.ndarray, " N"] | None = None
     notes: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    weights: Shaped[np.ndarray, " N"] | None = None
+    weight: str | None = None
 
     @property
     def rows(self) -> int:
@@ -175,7 +179,8 @@ def numeric(names: Sequence[str]) -> tuple[Column, ...]:
 def fingerprint(arrays: Arrays) -> str:
     """Return a digest of all values, to notice when a source has changed since training."""
     digest = hashlib.blake2b(digest_size=16)
-    for values in (arrays.features, arrays.targets):
+    more = () if arrays.weights is None else (arrays.weights,)
+    for values in (arrays.features, arrays.targets, *more):
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 

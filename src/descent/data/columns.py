@@ -40,7 +40,7 @@ BLANK_MARKS = r"(\d)[ \u00a0\u202f\u2009'’](\d{3})"
 DAY_FORMATS = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y",
     "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y",
-    "%b %d %Y", "%d %b, %Y", "%Y-%m", "%b %Y", "%b-%Y", "%b-%y",
+    "%b %d %Y", "%d %b, %Y", "%b-%d-%Y", "%Y-%m", "%b %Y", "%b-%Y", "%b-%y",
 )  # fmt: skip
 TIMES = ("", " %H:%M:%S%.f", " %H:%M", "T%H:%M:%S%.f", "T%H:%M", " %I:%M %p", " %I:%M:%S %p")
 

@@ -21,6 +21,7 @@ from descent.data.arrays import (
 )
 from descent.data.scale import Scaler, fit_scaler
 from descent.data.split import split_rows
+from descent.data.weights import class_weights, row_weights
 from descent.errors import UserError
 from descent.metrics import check_asked
 from descent.recording.bounded import DamageError
@@ -39,6 +40,8 @@ class Prepared:
         batch_size: rows per step, `full` resolved.
         notes: what was decided about the data, a line each.
         metrics: what is measured beside the usual.
+        weights: [N], of the rows in the loss; None where all count the same.
+        class_weights: of each class, which the weights hold already.
     """
 
     arrays: Arrays
@@ -48,6 +51,8 @@ class Prepared:
     batch_size: int
     notes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
+    class_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         self._description = self._describe()
@@ -77,6 +82,8 @@ class Prepared:
             "notes": list(self.notes),
             "metrics": list(self.metrics),
             "baseline": _baseline(arrays, self.rows),
+            "weight": arrays.weight,
+            "class_weights": list(self.class_weights),
         }
 
 
@@ -102,6 +109,13 @@ class Description:
     notes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     baseline: Mapping[str, float] = field(default_factory=dict)
+    weight: str | None = None
+    class_weights: tuple[float, ...] = ()
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the loss weighs rows."""
+        return self.weight is not None or bool(self.class_weights)
 
     def steps_per_epoch(self, data: Mapping[str, Any]) -> int:
         """Return the steps of an epoch over the training rows.
@@ -141,6 +155,8 @@ class Description:
             notes=tuple(data.get("notes", ())),
             metrics=tuple(data.get("metrics", ())),
             baseline=dict(data.get("baseline", {})),
+            weight=data.get("weight"),
+            class_weights=tuple(data.get("class_weights", ())),
         )
         made._check()
         return made
@@ -170,6 +186,10 @@ class Description:
             (
                 len(self.target_scaler.scale) == len(self.target_scaler.offset) == targets,
                 "'target_scaler' is not of the target",
+            ),
+            (
+                len(self.class_weights) in (0, classes),
+                f"{len(self.class_weights):,} class weights do not go with {classes:,} classes",
             ),
         ):
             if not fits:
@@ -208,6 +228,8 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     check_spread(numbers, [arrays.target] * numbers.shape[1], "target")
     target_kind = "none" if arrays.task.is_classification else data["scale_target"]
     batch = _batch_size(data["batch_size"], len(train), notes)
+    by_class = class_weights(data.get("class_weight"), arrays, train, notes)
+    weights = row_weights(arrays, rows, by_class, notes)
     return Prepared(
         arrays,
         rows,
@@ -216,6 +238,8 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         batch,
         (*arrays.notes, *notes),
         tuple(asked),
+        weights,
+        by_class,
     )
 
 

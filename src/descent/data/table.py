@@ -61,6 +61,7 @@ def table(
     dates: str = "parts",
     group: str | None = None,
     time: str | None = None,
+    weight: str | None = None,
     reading: Mapping[str, Any] | None = None,
 ) -> Arrays:
     """Read a table into arrays, whose features are made by `fit` once the training rows are known.
@@ -78,6 +79,7 @@ def table(
         dates: what dates become: `parts` or `elapsed`.
         group: a column whose groups of rows are kept together by the split.
         time: a column by which the split is in order.
+        weight: a column of numbers that weigh the rows in the loss.
         reading: how the file is written; see `Dialect`.
 
     Raises:
@@ -88,8 +90,8 @@ def table(
     targets = [str(name) for name in (target if isinstance(target, (list, tuple)) else [target])]
     features = None if features is None else [str(name) for name in features]
     exclude, texts = [str(name) for name in exclude], [str(name) for name in texts]
-    group, time = (None if n is None else str(n) for n in (group, time))
-    roles = {"data.group": group, "data.time": time}
+    group, time, weight = (None if n is None else str(n) for n in (group, time, weight))
+    roles = {"data.group": group, "data.time": time, "data.weight": weight}
     named = {f"data.target={name}": name for name in targets}
     named |= {f"{key}={name}": name for key, name in roles.items() if name is not None}
     for key, names in (("features", features), ("exclude", exclude), ("texts", texts)):
@@ -151,6 +153,8 @@ def table(
         times=None if time is None else _times(meanings[time], kept, path),
         notes=tuple(notes),
         target_names=() if len(targets) == 1 else tuple(targets),
+        weights=None if weight is None else row_weight(meanings[weight], path)[kept],
+        weight=weight,
     )  # fmt: skip
 
 
@@ -370,6 +374,21 @@ def _codes(column: Meaning, rows: np.ndarray) -> np.ndarray:
     alone = pl.Series([f"\0{i}" for i in range(len(values))])
     filled = pl.select(pl.coalesce(values, alone)).to_series()
     return filled.rank("dense").to_numpy().astype(np.int64)[rows]
+
+
+def row_weight(column: Meaning, path: str | Path) -> np.ndarray:
+    """Return the weight [N] of each row of a table.
+
+    Raises:
+        UserError: a row without one.
+    """
+    import polars as pl
+
+    if column.kind not in (Kind.NUMBER, Kind.BOOLEAN) or column.values.null_count():
+        raise UserError(
+            f"data.weight={column.name} must be a column of {path} with a number in every row."
+        )
+    return column.values.cast(pl.Float64).to_numpy()
 
 
 def _times(column: Meaning, rows: np.ndarray, path: str) -> np.ndarray:

@@ -42,16 +42,25 @@ def split_tensors(
 ) -> tuple[Tensor, Tensor]:
     """Return one split's scaled features [n, F] and encoded targets on the device.
 
-    Targets are int64 [n] for several classes, numbers [n, 1] for two, scaled numbers [n, C] for
-    regression: what the loss of the task takes.
+    Where rows are weighed, their weights, of mean 1 in the split, are a last column beside the
+    targets. Targets are int64 [n] for several classes, numbers [n, 1] for two, scaled numbers
+    [n, C] for regression: what the loss of the task takes.
     """
     arrays, rows = prepared.arrays, prepared.rows[name]
     reuse = arrays.disposable and name == "train"
     x = scaled_tensor(arrays.features, rows, prepared.scaler, device, dtype, reuse=reuse)
     if arrays.task is Task.MULTICLASS:
-        return x, torch.from_numpy(arrays.targets[rows]).to(device)
-    targets = arrays.targets.reshape(arrays.rows, -1)
-    return x, scaled_tensor(targets, rows, prepared.target_scaler, device, dtype)
+        y = torch.from_numpy(arrays.targets[rows]).to(device)
+    else:
+        targets = arrays.targets.reshape(arrays.rows, -1)
+        y = scaled_tensor(targets, rows, prepared.target_scaler, device, dtype)
+    if prepared.weights is None:
+        return x, y
+    # half precisions do not hold the number of every class
+    wide = torch.promote_types(dtype, torch.float32)
+    own = prepared.weights[rows]
+    weights = torch.from_numpy(own / (own.mean() if len(own) else 1.0)).to(device, wide)
+    return x, torch.cat([(y if y.ndim == 2 else y[:, None]).to(wide), weights[:, None]], dim=1)
 
 
 def scaled_tensor(

@@ -50,6 +50,9 @@ def why_alone(config: Config) -> str | None:
 
 def in_turn(config: Config, model: nn.Module) -> str | None:
     """Return why runs of one fit take their steps in turn; None if they are stacked."""
+    target = str((config.get("loss") or {}).get("_target_", "descent."))
+    if not target.startswith(("descent.", "torch.nn.")):  # it may draw, or remember what it saw
+        return "the loss is not one of torch's"
     return rules.unstackable(config["optimizer"]) or unstackable(model)
 
 

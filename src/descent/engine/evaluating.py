@@ -10,7 +10,7 @@ from torch import Tensor
 
 from descent.data.prepare import Description
 from descent.engine.kernel import Kernel
-from descent.engine.objective import stacked_loss
+from descent.losses import Criterion
 from descent.metrics import of_task
 from descent.scores import Scores
 from descent.shapes import Float
@@ -24,10 +24,11 @@ class Evaluator:
     Args:
         data: the task and the target's scale.
         rows: how many each split holds; splits with none get no metrics.
+        criterion: the loss.
     """
 
-    def __init__(self, data: Description, rows: Mapping[str, int]) -> None:
-        self.data, self.rows = data, rows
+    def __init__(self, data: Description, rows: Mapping[str, int], criterion: Criterion) -> None:
+        self.data, self.rows, self.criterion = data, rows, criterion
         self._scores: dict[str, Scores] = {}
         self._pieces: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -50,7 +51,8 @@ class Evaluator:
     def _loss(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> Float[Tensor, " A"]:
         """Return each run's sum of a piece's losses."""
         # summed on the host: pieces are few, and not every device knows float64
-        return stacked_loss(self.data.task, outputs, y.unsqueeze(0)).cpu().double() * len(y)
+        wanted = y.expand(len(outputs), *y.shape)
+        return self.criterion.each(outputs, wanted).cpu().double() * len(y)
 
     @torch.no_grad()
     def metrics(
@@ -62,7 +64,7 @@ class Evaluator:
         for xb, yb in zip(x.split(size), y.split(size), strict=True):
             self.add(kernel.outputs(xb, weights), yb)
         if split not in self._scores:
-            self._scores[split] = Scores(self.data, y.cpu())
+            self._scores[split] = Scores(self.data, self.criterion.targets(y).cpu())
         return self.take(split, self._scores[split])
 
     def add(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> None:
@@ -74,7 +76,8 @@ class Evaluator:
         pieces, self._pieces = self._pieces, []
         losses, outputs, targets = zip(*pieces, strict=True)
         if scores is None:
-            scores = Scores(self.data, torch.cat(targets).cpu())
+            wanted = self.criterion.targets(torch.cat(targets))
+            scores = Scores(self.data, wanted.cpu())
         found = {"loss": _total(losses) / sum(map(len, targets)), **scores(torch.cat(outputs, 1))}
         return {f"{split}/{name}": values.numpy() for name, values in found.items()}
 

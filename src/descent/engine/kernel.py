@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from descent.engine.rates import Rates
+from descent.losses import Criterion
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Kernel(Protocol):
     """A runs in lockstep; each has a column, and columns go when their runs have ended."""
 
     rates: Rates  # made by `configure`
+    criterion: Criterion  # the loss of all
 
     def configure(self) -> Any:
         """Make optimizers and schedules; return what `configure_optimizers` returns."""

@@ -74,7 +74,7 @@ class Learner(L.LightningModule):
             self.model = kernel.module  # registered: strategies look for it here
         self.data, self.limits = data, limits
         self.seeds, self.penalties = list(seeds), list(penalties)
-        self.evaluator = Evaluator(data, rows)
+        self.evaluator = Evaluator(data, rows, kernel.criterion)
         self.validate_every = validate_every
         self.run_loggers: Sequence[Sequence[Any]] = [[] for _ in self.seeds]  # of each run
         self.stack = ""  # the name of runs that train side by side, in their checkpoints

@@ -31,6 +31,7 @@ class LoopKernel:
 
     def __init__(self, kernels: Sequence[ModuleKernel], device: torch.device) -> None:
         self._kernels, self._device = list(kernels), device
+        self.criterion = kernels[0].criterion
         for kernel in kernels:
             kernel.module.to(device)
             kernel.configure_alone()

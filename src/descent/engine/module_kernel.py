@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from descent.averaging import Averaging
-from descent.data.arrays import Task
 from descent.data.tensors import Chunks
 from descent.engine.rates import Rates, Track
 from descent.engine.stepping import Clip, DirectStepper, LightningStepper, make_stepper
-from descent.losses import Penalty, loss_for, penalized, penalty
+from descent.losses import Criterion, Penalty, penalized, penalty
 from descent.schedules import Schedule
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float, Int
@@ -33,7 +32,7 @@ class ModuleKernel:
 
     Args:
         model: maps [B, F] to [B, C].
-        task: which loss.
+        criterion: the loss.
         optimizer: makes an optimizer from parameters.
         schedule: of the learning rate.
         penalty: added to the loss.
@@ -44,14 +43,14 @@ class ModuleKernel:
     def __init__(
         self,
         model: nn.Module,
-        task: Task,
+        criterion: Criterion,
         optimizer: Callable[..., torch.optim.Optimizer],
         schedule: Schedule,
         penalty: Penalty,
         clip: Clip,
         seed: int,
     ) -> None:
-        self.module, self.loss = model, loss_for(task)
+        self.module, self.criterion = model, criterion
         self._placed: list[nn.Parameter] = []  # the parameters of a place
         self.penalty, self.clip, self.seed = penalty, clip, seed
         self._make_optimizer, self._schedule = optimizer, schedule
@@ -100,7 +99,7 @@ class ModuleKernel:
 
     def objective(self, x: Float[Tensor, "B F"], y: Tensor) -> Float[Tensor, ""]:
         """Return the mini-batch loss that is minimized, penalties included."""
-        loss = self.loss(self.module(x), y)
+        loss = self.criterion(self.module(x), y)
         if self._penalized:
             loss = loss + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
         return loss
@@ -115,7 +114,7 @@ class ModuleKernel:
         """
         mine = slice(rank, None, world) if rank < len(x) else slice(0, 1)
         share = len(x[mine]) * world / len(x) if rank < len(x) else 0.0
-        loss = self.loss(self.module(x[mine]), y[mine]) * share
+        loss = self.criterion(self.module(x[mine]), y[mine]) * share
         if self._penalized:
             loss = loss + penalty(self._penalized, self.penalty.l1, self.penalty.l2)
         return loss

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from descent.data.arrays import Task
 from descent.engine.stacked_model import StackedModel, repeated
 from descent.engine.stacked_optim import spread
+from descent.losses import Criterion
 from descent.shapes import Float, Int
 
 EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
@@ -22,16 +21,17 @@ class Objective:
     """Loss, penalties and clipping of R runs.
 
     Args:
-        task: which loss.
+        criterion: the loss.
         model: whose weights are penalized.
         configs: of each run.
         like: a tensor of the type and device to compute with.
     """
 
     def __init__(
-        self, task: Task, model: StackedModel, configs: Sequence[Mapping[str, Any]], like: Tensor
-    ) -> None:
-        self._task, self._model = task, model
+        self, criterion: Criterion, model: StackedModel, configs: Sequence[Mapping[str, Any]],
+        like: Tensor,
+    ) -> None:  # fmt: skip
+        self._criterion, self._model = criterion, model
         self._l1 = like.new_tensor([config["penalty"]["l1"] for config in configs])
         self._l2 = like.new_tensor([config["penalty"]["l2"] for config in configs])
         self._penalizes = bool(model.penalized) and bool((self._l1 + self._l2 > 0).any())
@@ -55,7 +55,7 @@ class Objective:
         self, outputs: Float[Tensor, "A B C"], y: Float[Tensor, "S B ..."]
     ) -> Float[Tensor, " A"]:
         """Return each run's mean loss of some rows."""
-        return stacked_loss(self._task, outputs, y)
+        return self._criterion.each(outputs, repeated(y, len(outputs)))
 
     def penalty(self) -> Float[Tensor, " A"]:
         """Return each run's penalty."""
@@ -87,32 +87,6 @@ class Objective:
 def _norms(gradients: Sequence[Float[Tensor, "A ..."]]) -> Float[Tensor, " A"]:
     """Return each run's 2-norm of all gradients together."""
     return torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0).sqrt()
-
-
-# ---- the same figures as those of `losses.py`, for R runs at once
-
-
-def stacked_loss(
-    task: Task, outputs: Float[Tensor, "R B C"], y: Float[Tensor, "S B ..."]
-) -> Float[Tensor, " R"]:
-    """Return each run's mean loss of a batch.
-
-    Args:
-        task: which loss.
-        outputs: of each run.
-        y: targets of each of S equally many neighbouring runs.
-    """
-    if task is Task.LANDSCAPE:
-        return outputs.mean(dim=(1, 2))
-    wanted = repeated(y, len(outputs))
-    if task is Task.MULTICLASS:
-        losses = functional.cross_entropy(outputs.transpose(1, 2), wanted, reduction="none")
-        return losses.mean(dim=1)
-    if task is Task.BINARY:
-        losses = functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
-    else:
-        losses = (outputs - wanted).square()
-    return losses.mean(dim=(1, 2))
 
 
 def stacked_penalty(

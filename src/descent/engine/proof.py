@@ -22,13 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from descent.blueprint import build_model, has_own_model
-from descent.data.arrays import Task
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
-from descent.engine.objective import stacked_loss
 from descent.engine.stacked_model import StackedModel
 from descent.errors import first_line
-from descent.losses import loss_for
+from descent.losses import Criterion, criterion
 
 Config = Mapping[str, Any]
 
@@ -70,8 +68,9 @@ def why_unproven(configs: Sequence[Config], prepared: Prepared) -> str | None:
     )
     with _streams_kept():
         return why_unequal(
-            lambda run: build_model(starts[run], data), len(starts), batches, data.task
-        )
+            lambda run: build_model(starts[run], data), len(starts), batches,
+            criterion(configs[0], data),
+        )  # fmt: skip
 
 
 class Batches:
@@ -94,7 +93,7 @@ class Batches:
 
 
 def why_unequal(
-    build: Callable[[int], nn.Module], runs: int, batches: Batches, task: Task
+    build: Callable[[int], nn.Module], runs: int, batches: Batches, loss: Criterion
 ) -> str | None:
     """Return what of some models would not be the same in a stack; None if nothing is.
 
@@ -103,7 +102,7 @@ def why_unequal(
             such as hooks.
         runs: how many, at least two. What they hold is compared for all, steps are for some.
         batches: to take steps with.
-        task: which loss.
+        loss: what they minimize.
     """
     first = build(0)
     size = sum(t.nbytes for t in first.state_dict().values() if isinstance(t, Tensor))
@@ -121,7 +120,7 @@ def why_unequal(
                 alone.append(model)
         others = [build(run) for run in sorted(chosen)]
         _compare_built(alone, others)
-        _compare_steps(alone, others, batches, task)
+        _compare_steps(alone, others, batches, loss)
     except Unequal as found:
         return str(found)
     return None
@@ -242,7 +241,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _compare_steps(
-    alone: Sequence[nn.Module], others: Sequence[nn.Module], batches: Batches, task: Task
+    alone: Sequence[nn.Module], others: Sequence[nn.Module], batches: Batches, loss: Criterion
 ) -> None:
     """Take a few steps of gradient descent both ways, evaluations in between.
 
@@ -250,7 +249,7 @@ def _compare_steps(
         alone: models that are called one by one.
         others: the same once more, to be stacked.
         batches: to take steps with.
-        task: which loss.
+        loss: what they minimize.
     """
     dtype = _widen(alone, others, batches)
     together, x = _stacked(others), batches.x[:MOST_ROWS].to(dtype)
@@ -260,8 +259,8 @@ def _compare_steps(
         y_run = torch.stack([y.to(dtype) if y.is_floating_point() else y for y in ys])
         _compare("evaluated", _evaluated_alone(alone, x), _evaluated_stacked(together, x))
         batch = zip(alone, x_run, y_run, strict=True)
-        ours = [_step_alone(model, x, y, task) for model, x, y in batch]
-        theirs = _step_stacked(together, x_run, y_run, task)
+        ours = [_step_alone(model, x, y, loss) for model, x, y in batch]
+        theirs = _step_stacked(together, x_run, y_run, loss)
         for run, (one, model) in enumerate(zip(ours, alone, strict=True)):
             _compare(f"in step {step + 1}", one, {name: t[run] for name, t in theirs.items()})
             kept = {f"model.{name}": t[run] for name, t in together.tensors().items()}
@@ -299,13 +298,13 @@ def _stacked(models: Sequence[nn.Module]) -> StackedModel:
         raise Unequal(f"the model cannot be stacked ({_told(error)})") from error
 
 
-def _step_alone(model: nn.Module, x: Tensor, y: Tensor, task: Task) -> dict[str, Tensor]:
+def _step_alone(model: nn.Module, x: Tensor, y: Tensor, criterion: Criterion) -> dict[str, Tensor]:
     """Take one step; return the outputs, the loss and the gradients."""
     model.train()
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     with _watched(model, "in every step"):
         outputs = model(x)
-        loss = loss_for(task)(outputs, y)
+        loss = criterion(outputs, y)
         for parameter in trained.values():
             parameter.grad = None
         loss.backward()
@@ -320,13 +319,15 @@ def _step_alone(model: nn.Module, x: Tensor, y: Tensor, task: Task) -> dict[str,
     return {"its output": outputs.detach(), "the loss": loss.detach(), **gradients}
 
 
-def _step_stacked(model: StackedModel, x: Tensor, y: Tensor, task: Task) -> dict[str, Tensor]:
+def _step_stacked(
+    model: StackedModel, x: Tensor, y: Tensor, criterion: Criterion
+) -> dict[str, Tensor]:
     """Take one step of all runs as a stack does."""
     model.train(True)
     parameters = model.parameters
     try:
         outputs = model(x)
-        loss = stacked_loss(task, outputs, y)
+        loss = criterion.each(outputs, y)
         found = torch.autograd.grad(loss.sum(), list(parameters.values()))
     except Exception as error:
         raise Unequal(f"the model cannot run stacked ({_told(error)})") from error

@@ -19,6 +19,7 @@ from descent.engine.objective import Objective
 from descent.engine.rates import Rates, Track
 from descent.engine.stacked_model import StackedModel
 from descent.engine.stacked_optim import RULES
+from descent.losses import criterion
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class StackedKernel:
         self._options = options
         self._noise = Noise([config["seed"] for config in configs], self._stack)
         like = self._parameters[0].detach()
-        self._objective = Objective(data.task, self._stack, configs, like)
+        self.criterion = criterion(configs[0], data)
+        self._objective = Objective(self.criterion, self._stack, configs, like)
         self.rates = _rates(configs, data)
         self._lr: tuple[np.ndarray | None, Tensor] = (None, like)
 

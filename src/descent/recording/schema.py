@@ -132,7 +132,7 @@ def check_result(values: Any) -> None:
 
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "stop")
-MAYBE_GROUPS = ("penalty", "clip", "callbacks", "logger", "landscape", "paths")
+MAYBE_GROUPS = ("loss", "penalty", "clip", "callbacks", "logger", "landscape", "paths")
 NEEDED = (*GROUPS, "seed")
 
 
@@ -237,6 +237,11 @@ LATER: Mapping[str, tuple[Check, str]] = {
     "notes": (each(is_text), "a list of texts"),
     "metrics": (each(is_text), "a list of names"),
     "baseline": (every(is_finite), "a number by metric"),
+    "weight": (maybe(is_text), "a text"),
+    "class_weights": (
+        each(lambda value: is_finite(value) and value > 0),
+        "a list of numbers above 0",
+    ),
 }
 
 

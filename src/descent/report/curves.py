@@ -137,15 +137,29 @@ def validation(records: Sequence[Record], x: Axis) -> Picture | None:
     return Picture("validation", "The validation loss over training", figure, told)
 
 
+USUAL = "Usual"
+# By the class that conf/loss names.
+LOSSES = {
+    "MSE": "mean squared error", "HalfMSE": "half the mean squared error",
+    "MAE": "mean absolute error", "Huber": "Huber loss", "Quantile": "pinball loss",
+    "CrossEntropy": "cross-entropy, nats", "Focal": "focal loss",
+    "Height": "height of the landscape",
+}  # fmt: skip
+
+
 def unit(record: Record) -> str:
     """Return what a run's training loss is, for the axis."""
-    words = {
-        Task.REGRESSION: "mean squared error",
-        Task.BINARY: "cross-entropy, nats",
-        Task.MULTICLASS: "cross-entropy, nats",
-        Task.LANDSCAPE: "height of the landscape",
+    usual = {
+        Task.REGRESSION: "MSE",
+        Task.BINARY: "CrossEntropy",
+        Task.MULTICLASS: "CrossEntropy",
+        Task.LANDSCAPE: "Height",
     }
-    return f"loss ({words[record.data.task]}{' + penalty' if any(record.penalties) else ''})"
+    target = str((record.config.get("loss") or {}).get("_target_", USUAL)).rsplit(".", 1)[-1]
+    name = usual[record.data.task] if target == USUAL else target
+    word = LOSSES.get(name, name)
+    weighted = "weighted " if record.data.weighted else ""
+    return f"loss ({weighted}{word}{' + penalty' if any(record.penalties) else ''})"
 
 
 # ---- one run

@@ -64,7 +64,8 @@ def heights_of(records: Sequence[Record], trust: Sequence[str] = ()) -> Heights:
         raise UserError(f"the data have changed since {first.run.path} was trained")
     if _is_linear_regression(first):
         return quadratic(prepared, bool(first.config["model"].get("bias", True)), first.penalties)
-    check_targets({"model": first.config["model"]}, str(first.run.path), trust)
+    nodes = {key: first.config.get(key) for key in ("model", "loss")}
+    check_targets(nodes, str(first.run.path), trust)
     from descent.report.rebuilt import rebuilt
 
     loss, note = rebuilt(first, prepared)
@@ -90,7 +91,7 @@ def check_same_loss(a: Record, b: Record) -> None:
 
 def _loss_options(record: Record) -> dict[str, object]:
     """Return all options that the full loss depends on; where a run starts is none of them."""
-    shared = {"model": record.config["model"], "penalty": record.config["penalty"]}
+    shared = {key: record.config.get(key) for key in ("model", "penalty", "loss")}
     if record.landscape is None:
         data = dict(record.config["data"])
         shared["data"] = {k: v for k, v in data.items() if k not in BATCHING}
@@ -98,6 +99,7 @@ def _loss_options(record: Record) -> dict[str, object]:
     return {k: v for k, v in flatten(shared) if k not in left_out}
 
 
+SQUARED = (None, "descent.losses.Usual", "descent.losses.MSE")
 BATCHING = ("batch_size", "order", "drop_last", "window", "augment", "source", "path")
 
 
@@ -120,7 +122,8 @@ def _landscape(name: str) -> Heights:
 
 def _is_linear_regression(record: Record) -> bool:
     plain = record.config["model"].get("_target_") == LINEAR and record.data.outputs == 1
-    return plain and record.data.task is Task.REGRESSION
+    usual = (record.config.get("loss") or {}).get("_target_") in SQUARED
+    return plain and usual and record.data.task is Task.REGRESSION and not record.data.weighted
 
 
 def quadratic(prepared: Prepared, bias: bool, penalties: tuple[float, float]) -> Heights:

@@ -13,7 +13,7 @@ from descent.blueprint import build_model
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
 from descent.errors import UserError
-from descent.losses import loss_for, penalty
+from descent.losses import criterion, penalty
 from descent.report.record import Record
 from descent.runs import LAST
 from descent.shapes import Float
@@ -46,7 +46,7 @@ def rebuilt(record: Record, prepared: Prepared) -> tuple[Callable[[np.ndarray], 
     x, y = split_tensors(prepared, "train", torch.device("cpu"), dtype)
     count, every = len(x), -(-len(x) // MOST_ROWS)
     x, y = x[::every], y[::every]
-    loss, (l1, l2) = loss_for(record.data.task), record.penalties
+    loss, (l1, l2) = criterion(record.config, record.data), record.penalties
     sizes = [p.numel() for p in named.values()]
 
     @torch.no_grad()

@@ -27,7 +27,9 @@ from descent.spelling import command, command_words, program
 Config = Mapping[str, Any]
 
 # What makes one run differ from another, in the order in which it is worth telling.
-TELLING = ("optimizer", "scheduler", "data", "model", "landscape", "penalty", "clip", "seed")
+TELLING = (
+    *("optimizer", "loss", "scheduler", "data", "model", "landscape", "penalty", "clip", "seed"),
+)
 UNTOLD = ("hydra.", "paths.", "trainer.", "resume", "trust", "picture", "name")
 LONGEST_LABEL = 60
 

@@ -61,9 +61,9 @@ class Sharpnesses:
         from descent.blueprint import build_model
         from descent.curvature import hessian_product, largest_curvature
         from descent.data.tensors import Chunks, split_tensors
-        from descent.losses import loss_for, penalty
+        from descent.losses import criterion, penalty
 
-        parts = {"data": config.get("data"), "model": config.get("model")}
+        parts = {key: config.get(key) for key in ("data", "model", "loss")}
         check_targets(parts, str(directory), self.trust)
         prepared = self._prepared(config["data"], directory)
         data = prepared.description
@@ -77,7 +77,7 @@ class Sharpnesses:
                 "of; train with diagnostics=[sharpness] to have it recorded."
             )
         self.left -= size * rows
-        loss, node = loss_for(data.task), config.get("penalty") or {}
+        loss, node = criterion(config, data), config.get("penalty") or {}
         l1, l2 = node.get("l1", 0), node.get("l2", 0)
 
         def objective(
@@ -121,5 +121,5 @@ class Sharpnesses:
 def _start(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that the full loss and the first weights depend on."""
     data = {k: v for k, v in (config.get("data") or {}).items() if k not in BATCHING}
-    own = {key: config.get(key) for key in ("model", "penalty", "seed")}
+    own = {key: config.get(key) for key in ("model", "loss", "penalty", "seed")}
     return {**own, "data": data}
