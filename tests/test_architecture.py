@@ -20,7 +20,9 @@ MOST_LINES = 550
 # only what SAME_FLOOR names.
 FLOORS = [
     ["spelling"],
-    ["errors", "signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
+    ["errors"],
+    ["document"],
+    ["signals", "endings", "seeds", "clock", "shapes", "schedules", "__init__"],
     ["vocabulary"],
     ["landscapes", "metrics", "machine", "blame"],
     ["rules", "models", "recording", "trusted"],
@@ -81,7 +83,7 @@ ONLY_INSIDE_FUNCTIONS = (
 )
 BEFORE_TORCH = [
     "train", "eval", "report", "dashboard",
-    "descent.spelling", "descent.console",
+    "descent.spelling", "descent.console", "descent.document",
     "descent.cli", "descent.typed", "descent.vocabulary", "descent.machine", "descent.blame",
     "descent.keys", "descent.trusted",
     "descent.config", "descent.rules", "descent.errors",

@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from descent import document
 from descent.blame import blamed, keep_traceback
 from descent.config import check, flatten
 from descent.errors import (
@@ -89,8 +90,10 @@ OmegaConf.register_new_resolver("descent.direction", direction, replace=True)
 
 def enter(main: Callable[[], Any]) -> None:
     """Read the command line and run an entry point's `main`; mistakes end in one sentence."""
-    with one_sentence():
-        sys.argv[1:] = understood(sys.argv[1:], Path(sys.argv[0]).stem)
+    words, script = sys.argv[1:], Path(sys.argv[0]).stem
+    with document.one_document(words), one_sentence():
+        document.check_flags(script, words)
+        sys.argv[1:] = understood(words, script)
         main()
 
 
@@ -114,6 +117,7 @@ def one_sentence(config: DictConfig | None = None) -> Iterator[None]:
         _tidy()
         if in_python.get():
             raise
+        document.note("error", f"{error}.")
         print(f"{error}.", file=sys.stderr)
         raise SystemExit(error.code) from None
     except (HydraException, OmegaConfBaseException) as error:
@@ -176,6 +180,7 @@ def _fail(sentence: str) -> None:
     short = re.sub(r"[^\s]{300,}", lambda word: f"{word[0][:100]}…{word[0][-50:]}", sentence)
     if in_python.get():
         raise UserError(short) from None
+    document.note("error", short)
     print(f"error: {short}", file=sys.stderr)
     raise SystemExit(2) from None
 

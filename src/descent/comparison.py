@@ -71,13 +71,8 @@ def job_directories(sweep: Path) -> list[Path]:
     return [sweep / job["directory"] for job in read_jobs(sweep)]
 
 
-def compare(sweep: Path) -> list[dict[str, Any]]:
-    """Return one row a job: its overrides, its result, its directory.
-
-    Columns are the overrides that differ between jobs, `seed`, then `status`, `reason`, `step`,
-    `samples`, `seconds`, `seconds_to_target`, final metrics, the best epoch's as `best/...`,
-    weights of small models, and at last `directory`.
-    """
+def job_results(sweep: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return each job of a multirun with its result, by number."""
     found: list[tuple[dict[str, Any], dict[str, Any]]] = []
     for job in read_jobs(sweep):
         try:
@@ -88,6 +83,17 @@ def compare(sweep: Path) -> list[dict[str, Any]]:
             status = job["status"] or NOT_BEGUN
             result = {"overrides": job["overrides"], "status": status, "reason": job["reason"]}
         found.append((job, result))
+    return found
+
+
+def compare(sweep: Path) -> list[dict[str, Any]]:
+    """Return one row a job: its overrides, its result, its directory.
+
+    Columns are the overrides that differ between jobs, `seed`, then `status`, `reason`, `step`,
+    `samples`, `seconds`, `seconds_to_target`, final metrics, the best epoch's as `best/...`,
+    weights of small models, and at last `directory`.
+    """
+    found = job_results(sweep)
     typed = [_values(result) for _, result in found]
     keys = dict.fromkeys(key for overrides in typed for key in overrides)
     swept = [key for key in keys if len({overrides.get(key) for overrides in typed}) > 1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
+from descent import document
 from descent.config import check, check_targets, check_values, plain
 from descent.data.arrays import Arrays, Task
 from descent.data.columns import meaning, number_style
@@ -76,7 +77,7 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
         raise UserError(
             f"run=[...] names several runs; {program('eval')} takes one: run=<directory>."
         )
-    run = Run(asked["run"])
+    run = _run_meant(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])
     check_values(config)
@@ -111,6 +112,16 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
 def kept_weights(run: Run, asked: str = BEST) -> str:
     """Return which weights to use: the best as asked, or the last where no best were kept."""
     return LAST if asked == BEST and not run.checkpoint_path(BEST).exists() else asked
+
+
+def _run_meant(directory: str) -> Run:
+    """Return the run of a directory; of a multirun's, the best run of its best setting."""
+    from descent.study.best import run_meant
+
+    path, sentence = run_meant(Path(directory))
+    if sentence is not None:
+        log.info("%s", sentence)
+    return Run(path)
 
 
 def _dialect(asked: Mapping[str, Any], ran: Mapping[str, Any]) -> Dialect:
@@ -254,6 +265,10 @@ def evaluate(evaluation: Evaluation) -> dict[str, float]:
         _write(evaluation, outputs)
     elif not known:
         log.info("predict=out.csv writes predictions")
+    document.note("evaluation", {
+        "directory": run.path, "checkpoint": evaluation.weights, "metrics": metrics,
+        "rows": len(evaluation.prepared.rows["test"]), "predictions": evaluation.predict,
+    })  # fmt: skip
     return metrics
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from descent import document
 from descent.comparison import job_directories
 from descent.config import check, plain
 from descent.endings import Status
@@ -21,6 +22,7 @@ from descent.report.page import write_page
 from descent.report.record import Record, check_comparable, labelled, read_record
 from descent.runs import CONFIG, RESULT
 from descent.spelling import command
+from descent.study.best import run_meant
 from descent.sweep_reporting import SweepReporting, open_sweep, report_sweep
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,10 @@ def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
     if (asked["run"] is None) == (asked["multirun"] is None):
         both = "run=... and sweep=... are two reports" if asked["run"] else "No run is named"
         raise UserError(f"{both}; give run=<a run's directory>, or sweep=<a multirun's directory>.")
+    if asked["best"] and asked["multirun"] is not None:
+        raise UserError(
+            "best=true draws the best run alone; give run=<a multirun's directory> with it."
+        )
     if asked["multirun"] is None:
         return _open_runs(asked)
     output = asked["output"] and Path(asked["output"])
@@ -69,13 +75,22 @@ def _open_runs(asked: Mapping[str, Any]) -> Reporting:
     given = asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
     if not given:
         raise UserError("run=[] names no run; give run=<directory>, or run=[<one>,<another>].")
-    records, notes = _read_all(given)
+    chosen = [_best_of(word) for word in given] if asked["best"] else []
+    records, notes = _read_all([str(run) for run, _ in chosen] or given)
+    notes += [sentence for _, sentence in chosen]
     check_comparable(records)
     records = labelled(records)
     output = Path(asked["output"] or _default_output(records, asked["paths"]["outputs"]))
     check_output(output)
     notes += [note for record in records if (note := _ending(record, len(records) > 1))]
     return Reporting(records, Axis(asked["x"]), output, tuple(asked["trust"]), tuple(notes))
+
+
+def _best_of(word: str) -> tuple[Path, str]:
+    path, sentence = run_meant(Path(word))
+    if sentence is None:
+        raise UserError(f"best=true chooses among the runs of a multirun, and {word} is none.")
+    return path, sentence
 
 
 def _default_output(records: Sequence[Record], outputs: str) -> Path:
@@ -175,5 +190,6 @@ def report(reporting: Reporting | SweepReporting) -> Path:
         log.info("%s", reporting.output / f"{picture.name}.png")
         log.info("%s", reporting.output / f"{picture.name}.pdf")
         log.info("  %s", picture.caption)
+    document.note("report", reporting.output / PAGE)
     log.info("%s", reporting.output / PAGE)
     return reporting.output

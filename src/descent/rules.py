@@ -320,6 +320,7 @@ RULES: dict[str, Rule] = {
     "accelerator": TEXT,
     # report.yaml
     "multirun": OPTIONAL_TEXT,
+    "best": BOOL,
     "x": _one_of("step", "epoch", "samples", "seconds"),
     "measure": OPTIONAL_TEXT,
     "target": Rule(float, words=(None,)),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from descent.data.prepare import Description
+from descent.document import speakable
 from descent.errors import UserError
 from descent.recording.atomic import Known, appending, clear, write
 from descent.recording.bounded import DamageError, read_checkpoint, read_json, read_yaml
@@ -84,7 +84,7 @@ class Run:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the result; numbers that are not finite become the texts nan, inf, -inf."""
-        text = json.dumps(_speakable(result), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(speakable(result), indent=2, allow_nan=False) + "\n"
         write(self.path / RESULT, text)
 
     @contextmanager
@@ -222,13 +222,3 @@ class LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's
         """Print no traceback."""
-
-
-def _speakable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _speakable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_speakable(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descent import document
 from descent.endings import Status
 from descent.errors import UserError, did_you_mean
 from descent.recording.axes import FULL_LOSS
 from descent.report.output import PAGE, check_output, report_directory
 from descent.study.advice import Advice, advice
+from descent.study.best import best_trial
 from descent.study.grid import Grid
 from descent.study.lesson import Lesson, lesson
-from descent.study.options import OPTIMIZER, ordered, text
+from descent.study.options import OPTIMIZER, label, ordered, text
 from descent.study.reading import read_study
 from descent.study.settings import Measure, Setting, directed, is_stopped, measures, settings
 from descent.study.targets import Hit, choose_target, hits, target_words
@@ -125,14 +127,45 @@ def answer_of(reporting: SweepReporting, grids: Sequence[Grid] = ()) -> Advice:
 
 def tell(reporting: SweepReporting, answer: Advice) -> None:
     """Say what was left out, the answer, and what to type next; the page says the rest."""
+    _document(reporting, answer)
     for note in reporting.study.left_out:
         log.info("note: %s", note)
     for sentence in (*answer.lead, *answer.doubts, *answer.edges, *answer.end):
         log.info("%s", sentence)
+    for winner in answer.winners:
+        which = f" of {label(winner.values)}" if len(answer.winners) > 1 else ""
+        log.info("best run%s: %s", which, best_trial(winner, reporting.measures[0]).directory)
     for command in answer.repeats:
         log.info("repeat it: %s", command)
     for following in answer.next_sweeps:
         log.info("next: %s (%s)\n  %s", following.aim, following.price, following.command)
+
+
+def _document(reporting: SweepReporting, answer: Advice) -> None:
+    measure = reporting.measures[0]
+    winners = [
+        {
+            "setting": dict(winner.values),
+            "mean": winner.mean,
+            "spread": winner.spread,
+            "runs": len(winner.trials),
+            "best_run": best_trial(winner, measure).directory,
+        }
+        for winner in answer.winners
+    ]
+    document.note("study", {
+        "directory": reporting.study.directory,
+        "measure": measure.name,
+        "lower_is_better": measure.lower,
+        "answer": answer.sentences,
+        "winners": winners,
+        "tied": [dict(setting.values) for setting in answer.tied],
+        "done": bool(answer.end),
+        "repeat": answer.repeats,
+    })  # fmt: skip
+    for each in answer.next_sweeps:
+        price = {"runs": each.runs, "steps": each.steps, "seconds": each.seconds}
+        document.follow(each.command, each.aim, **price)
 
 
 def report_sweep(reporting: SweepReporting) -> Path:
@@ -155,6 +188,7 @@ def report_sweep(reporting: SweepReporting) -> Path:
             part / PAGE, study, reporting.measures, reporting.settings, answer, pictures, notes
         )
     tell(reporting, answer)
+    document.note("report", reporting.output / PAGE)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
 

@@ -6,6 +6,7 @@ Jobs of one shape go together: a single run is a fit of one.
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -14,6 +15,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from descent import document
 from descent.assembly import assemble, assemble_all
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
@@ -43,7 +45,7 @@ from descent.recording.logger import EventFileLogger
 from descent.report.terminal import print_result
 from descent.runs import FILES, LAST, RESULT, config_text, data_text
 from descent.signals import answering, received, unwind
-from descent.spelling import command
+from descent.spelling import command_words
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ def train(job: Job) -> float | None:
             with answering(unwind, "stopped by {}; the run had ended before.".format):
                 _show(job, trainer, result)
     if result["status"] == Status.INTERRUPTED:
+        document.follow(_resume(job), "go on with the run")
         log.info("%s", _go_on(job))
         raise stopped
     return optimized(result, job.config["optimized_metric"])
@@ -106,7 +109,11 @@ def _exit() -> SystemExit:
 
 
 def _go_on(job: Job) -> str:
-    return f"Continue with: {command('train')} resume={job.run.path}"
+    return f"Continue with: {_resume(job)}"
+
+
+def _resume(job: Job) -> str:
+    return shlex.join([*command_words("train"), f"resume={job.run.path}"])
 
 
 def _broken(job: Job, error: BaseException, learner: Learner, finisher: Finisher) -> BaseException:
@@ -344,6 +351,8 @@ def _of(metrics: Mapping[str, Any], column: int) -> dict[str, float]:
 
 def _show(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     """Draw the picture, tell the user."""
+    if not job.one_of_many:
+        document.add_run(job.run.path, result)
     _show_profile(trainer)
     files = {"run": job.run.path}
     wanted = job.config["picture"]

@@ -14,7 +14,7 @@ from descent.study.reading import read_study
 from descent.study.settings import Measure, Setting, measures, settings
 from descent.study.table import check_multirun
 from descent.study.targets import choose_target, hits
-from descent.study.trials import Study
+from descent.study.trials import Study, Trial
 from descent.study.wording import no_winner_words
 
 
@@ -83,9 +83,8 @@ def best_run(sweep: Path, measure: str | None = None) -> BestRun:
     setting = answer.winner or next((s for s in ranked if s.scores), None)
     if setting is None:
         raise UserError(f"{sweep}: {no_winner_words(ranked)}")
-    sign = 1 if chosen.lower else -1
-    number = min(setting.scores, key=lambda n: (sign * setting.scores[n], n))
-    trial = next(t for t in setting.trials if t.number == number)
+    trial = best_trial(setting, chosen)
+    number = trial.number
     return BestRun(
         trial.directory,
         _sentence(sweep, setting, chosen, trial.seed, number, answer.winner is None),
@@ -93,6 +92,13 @@ def best_run(sweep: Path, measure: str | None = None) -> BestRun:
         chosen.name,
         setting.scores[number],
     )
+
+
+def best_trial(setting: Setting, measure: Measure) -> Trial:
+    """Return the trial of a setting with the best score; the setting has one."""
+    sign = 1 if measure.lower else -1
+    number = min(setting.scores, key=lambda n: (sign * setting.scores[n], n))
+    return next(t for t in setting.trials if t.number == number)
 
 
 def _check_one_problem(study: Study, sweep: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from descent import document
 from descent.cli import EXIT_FAILED, from_here
-from descent.comparison import compare, write_comparison
+from descent.comparison import compare, job_results, write_comparison
 from descent.endings import Status
 from descent.errors import UserError
 from descent.spelling import command
@@ -40,7 +41,8 @@ def conclude(config: DictConfig) -> bool:
     rows = compare(sweep) if sweep.is_dir() else []
     if not rows:
         return False
-    write_comparison(sweep, rows)
+    table = write_comparison(sweep, rows)
+    document.add_multirun(sweep, table, job_results(sweep))
     print_summary(sweep, rows, str(config.optimized_metric))
     if len(rows) > 1 and any(row["step"] for row in rows):
         _answer(sweep, list(config.trust), bool(config.report))

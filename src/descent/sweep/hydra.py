@@ -13,6 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from descent import document
 from descent.cli import from_here, in_python, one_sentence, sentence_for
 from descent.comparison import compare, write_comparison
 from descent.errors import UserError, WriteError
@@ -25,6 +26,7 @@ from descent.sweep import forking
 from descent.sweep.composing import Composer, CompositionError
 from descent.sweep.engines import VARIABLES
 
+GO_ON = "go on with the multirun"
 MANY = 32  # jobs for which workers will probably be wanted
 
 
@@ -80,10 +82,13 @@ def launch_jobs(
         except Interrupted as error:
             command = _true_table(sweep)
             if command:
+                document.follow(command, GO_ON)
                 print(f"Continue with: {command}", flush=True)
             raise SystemExit(error.code) from None
         except WriteError as error:
             command = _true_table(sweep)
+            if command:
+                document.follow(command, GO_ON)
             raise UserError(f"{error} Continue with: {command}") from None
     return [
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
