@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 
 from descent import document, spelling
 from descent.errors import UserError
 
+jsonschema = pytest.importorskip("jsonschema", reason="make installs it")
 SCHEMA = json.loads((Path(document.__file__).parent / "document.schema.json").read_text())
 Type = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -57,7 +57,7 @@ def commands() -> list[tuple[str, str, bool]]:
 def composes(command: str) -> None:
     """Compose and check what the command would run; of a sweep, its first job."""
     script, *words = shlex.split(command)
-    words = [w for w in words if w not in ("-m", "--multirun", "--help", "--resolve")]
+    words = [w for w in words if w not in ("-m", "--multirun", "--help", "--resolve", "--json")]
     if "--cfg" in words:
         del words[words.index("--cfg") : words.index("--cfg") + 2]
     overrides = []
