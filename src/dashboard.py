@@ -15,7 +15,7 @@ from descent.cli import enter, one_sentence
 def main(cfg: DictConfig) -> None:
     """Find and choose the runs first; TensorBoard is begun when there is something to show."""
     with one_sentence():
-        from descent.dashboard.opening import run
+        from descent.dashboard.serving import run
 
         run(cfg)
 

@@ -15,7 +15,7 @@ from descent.cli import enter, one_sentence
 def main(cfg: DictConfig) -> None:
     """Read and check the runs first; the drawing libraries are imported when they are good."""
     with one_sentence():
-        from descent.reporting import open_report, report
+        from descent.report.run_report import open_report, report
 
         report(open_report(cfg))
 

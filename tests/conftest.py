@@ -17,9 +17,9 @@ install_import_hook(
     [
         "descent.data",
         "descent.models",
-        "descent.losses",
+        "descent.engine.losses",
         "descent.engine.stepping",
-        "descent.recording",
+        "descent.records",
     ],
     "beartype.beartype",
 )
@@ -30,7 +30,7 @@ from omegaconf import open_dict, read_write  # noqa: E402
 
 import descent.cli  # noqa: E402, F401 - registers the resolvers
 from descent.job import Job, open_job  # noqa: E402
-from descent.runs import Run  # noqa: E402
+from descent.records.run import Run  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

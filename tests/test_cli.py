@@ -13,13 +13,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from descent.config import flatten, plain
+from descent.config.check import flatten, plain
+from descent.config.vocabulary import ALIASES
 from descent.data.prepare import prepare
 from descent.errors import UserError
 from descent.evaluation import evaluate, open_evaluation
 from descent.job import Job
-from descent.runs import Run
-from descent.vocabulary import ALIASES
+from descent.records.run import Run
 
 ROOT = Path(__file__).parents[1]
 

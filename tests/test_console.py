@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from descent import console, spelling
+from descent import __main__ as console
+from descent.config import spelling
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,21 +15,21 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 from torch import nn
 
+from descent.analysis.settings import measures
+from descent.analysis.settings import settings as study_settings
+from descent.analysis.summary import settings
+from descent.analysis.trials import Study, Trial
 from descent.assembly import _callback
-from descent.blueprint import build_schedule
 from descent.callbacks.checkpoint import Checkpoint
 from descent.cli import check_direction
 from descent.dashboard.choosing import choose
 from descent.dashboard.rows import Rows
-from descent.endings import Status
+from descent.engine.blueprint import build_schedule
 from descent.engine.rates import Rates, Track
 from descent.errors import UserError
 from descent.metrics import METRICS, check_metrics, default_metric, metric_named, settled_mode
-from descent.study.settings import measures
-from descent.study.settings import settings as study_settings
-from descent.study.trials import Study, Trial
-from descent.summary import settings
-from descent.sweep.progress import Progress
+from descent.records.endings import Status
+from descent.sweep.status import Progress
 
 CONF = str(Path(__file__).parents[1] / "conf")
 

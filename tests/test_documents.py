@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent.config import check
+from descent.config.check import check
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from descent.errors import UserError
 from descent.evaluation import evaluate, open_evaluation
-from descent.runs import Run
+from descent.records.run import Run
 
 CONF = Path(__file__).parents[1] / "conf"
 SHORT = ("stop.epochs=2", "logger=none")

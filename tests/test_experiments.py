@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso, LogisticRegression
 
-from descent.recording.path import read_path
-from descent.runs import Run
+from descent.records.pathfile import read_path
+from descent.records.run import Run
 
 CONF = Path(__file__).parents[1] / "conf"
 LR = Fraction(1, 100)

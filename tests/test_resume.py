@@ -19,7 +19,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from descent.errors import UserError
-from descent.runs import Run
+from descent.records.run import Run
 
 TRAIN = Path(__file__).parents[1] / "src" / "train.py"
 

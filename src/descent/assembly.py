@@ -15,35 +15,35 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from descent.blueprint import (
+from descent.callbacks.full_loss import FullLoss
+from descent.callbacks.progress import Progress
+from descent.config.check import build
+from descent.config.vocabulary import TRAINER
+from descent.data.module import DataModule
+from descent.data.prepare import Description, Prepared
+from descent.engine.blueprint import (
     build_model,
     build_models,
     build_optimizer,
     build_schedule,
     try_out,
 )
-from descent.callbacks.full_loss import FullLoss
-from descent.callbacks.progress import Progress
-from descent.config import build
-from descent.data.module import DataModule
-from descent.data.prepare import Description, Prepared
-from descent.device import choose_threads, describe_device
-from descent.engine.eligible import LIGHTNINGS_STOPPER, STOPPER, STOPPER_OPTIONS, in_turn
+from descent.engine.device import choose_threads, describe_device
+from descent.engine.foreign import fit_in, refuse_unfit, watching_batches
+from descent.engine.grouping import LIGHTNINGS_STOPPER, STOPPER, STOPPER_OPTIONS, in_turn
 from descent.engine.kernel import Kernel
 from descent.engine.learner import Learner, Limits
 from descent.engine.loop_kernel import LoopKernel
+from descent.engine.losses import Penalty, criterion
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
-from descent.foreign import fit_in, refuse_unfit, watching_batches
 from descent.job import Job
-from descent.losses import Penalty, criterion
 from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
-from descent.runs import Run
-from descent.vocabulary import TRAINER
+from descent.records.run import Run
 
 log = logging.getLogger(__name__)
 

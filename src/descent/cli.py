@@ -27,9 +27,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent import document
-from descent.blame import blamed, keep_traceback
-from descent.config import check, flatten
+from descent.config.blame import blamed, keep_traceback
+from descent.config.check import check, flatten
+from descent.config.keys import check_keys
+from descent.config.machine import check_counts
+from descent.config.spelling import CONF, command, install
+from descent.config.typed import understood
+from descent.config.vocabulary import replacement
 from descent.errors import (
     ForeignError,
     UserError,
@@ -38,17 +42,13 @@ from descent.errors import (
     first_line,
     out_of_memory,
 )
-from descent.keys import check_keys
-from descent.machine import check_counts
+from descent.files.atomic import FATAL, foreign, write_error
+from descent.files.bounded import REFERENCE
+from descent.files.claims import all_claimed, claim, hold, let_all_go, undo
 from descent.metrics import default_metric, direction
-from descent.recording.atomic import FATAL, foreign, write_error
-from descent.recording.bounded import REFERENCE
-from descent.recording.claims import all_claimed, claim, hold, let_all_go, undo
-from descent.runs import LOG, NOTHING, SWEEP, Run, discard
+from descent.records import document
+from descent.records.run import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering, unwind
-from descent.spelling import CONF, command, install
-from descent.typed import understood
-from descent.vocabulary import replacement
 
 UNNAMEABLE = (errno.ENAMETOOLONG, errno.ELOOP)  # what no file can be called
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from descent import document
-from descent.config import check, check_targets, check_values, plain
+from descent.config.check import check, check_targets, check_values, plain
+from descent.config.machine import cores
+from descent.config.spelling import command, program
 from descent.data.arrays import Arrays, Task
 from descent.data.columns import meaning, number_style
 from descent.data.encoding import encode
 from descent.data.layout import Dialect
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.reading import Table, read_table
+from descent.data.row_weights import row_weights
 from descent.data.table import encode_targets, row_weight
-from descent.data.weights import row_weights
 from descent.errors import UserError, first_line
-from descent.machine import cores
-from descent.recording.atomic import replacing
-from descent.runs import BEST, LAST, Run
-from descent.spelling import command, program
+from descent.files.atomic import replacing
+from descent.records import document
+from descent.records.run import BEST, LAST, Run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -116,7 +116,7 @@ def kept_weights(run: Run, asked: str = BEST) -> str:
 
 def _run_meant(directory: str) -> Run:
     """Return the run of a directory; of a multirun's, the best run of its best setting."""
-    from descent.study.best import run_meant
+    from descent.analysis.best import run_meant
 
     path, sentence = run_meant(Path(directory))
     if sentence is not None:
@@ -294,7 +294,7 @@ def restored(
     import torch
 
     from descent.assembly import build_learner
-    from descent.blueprint import build_model
+    from descent.engine.blueprint import build_model
 
     state = run.checkpoint(weights)
     model = build_model(config, description)

@@ -13,13 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from descent.config import check, check_targets, check_values, plain, settle_paths
+from descent.config.check import check, check_targets, check_values, plain, settle_paths
+from descent.config.keys import leave_out
 from descent.data.prepare import Prepared, prepare
-from descent.endings import Status
 from descent.errors import UserError
-from descent.keys import leave_out
 from descent.metrics import check_metrics
-from descent.runs import DATA, LAST, RESULT, Run
+from descent.records.endings import Status
+from descent.records.run import DATA, LAST, RESULT, Run
 
 log = logging.getLogger(__name__)
 

@@ -15,21 +15,25 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from descent import document
 from descent.assembly import assemble, assemble_all
 from descent.callbacks.checkpoint import Checkpoint
 from descent.callbacks.path import Path as PathCallback
 from descent.callbacks.recorder import Recorder
 from descent.cli import EXIT_FAILED
-from descent.continuing import read_last
+from descent.config.spelling import command_words
 from descent.data.module import DataModule
-from descent.endings import Ending, Reason, Status
+from descent.engine.continuing import read_last
 from descent.engine.kernel import Figures as WindowFigures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer
 from descent.errors import UserError, WriteError, first_line, out_of_memory
+from descent.files import claims
+from descent.files.atomic import clear, make_directory, together
 from descent.job import Job
-from descent.outcome import (
+from descent.records import document
+from descent.records.endings import Ending, Reason, Status
+from descent.records.logger import EventFileLogger
+from descent.records.result import (
     MOST_WEIGHTS,
     Figures,
     after,
@@ -39,13 +43,9 @@ from descent.outcome import (
     line_of,
     optimized,
 )
-from descent.recording import claims
-from descent.recording.atomic import clear, make_directory, together
-from descent.recording.logger import EventFileLogger
+from descent.records.run import FILES, LAST, RESULT, config_text, data_text
 from descent.report.terminal import print_result
-from descent.runs import FILES, LAST, RESULT, config_text, data_text
 from descent.signals import answering, received, unwind
-from descent.spelling import command_words
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ import descent
 from descent import DescentError
 from descent.api.given import Given
 from descent.api.ledger import runs
-from descent.runs import Run
+from descent.records.run import Run
 
 ROOT = Path(__file__).parents[2]
 LINE = ("model=linear", "optimizer=sgd", "stop.epochs=3", "picture=false", "logger=none")

@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import descent.cli  # noqa: F401 - registers the resolvers
 from descent.assembly import assemble, build_model
-from descent.config import plain
+from descent.config.check import plain
 from descent.data.prepare import Description, prepare
 from descent.data.tensors import split_tensors
+from descent.engine.losses import loss_for
 from descent.job import Job
-from descent.losses import loss_for
-from descent.runs import Run
+from descent.records.run import Run
 
 CONF = Path(__file__).parents[2] / "conf"
 

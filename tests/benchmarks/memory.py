@@ -34,7 +34,7 @@ prepare_module.build = lambda *a, **k: wide()
 prepared = prepare_module.prepare(config["data"])
 prepare_module.build = build
 from descent.job import Job
-from descent.runs import Run
+from descent.records.run import Run
 from descent.assembly import assemble
 learner, data, trainer = assemble(Job(config, prepared, Run(tempfile.mkdtemp())))
 from lightning.pytorch import Callback

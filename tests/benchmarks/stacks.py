@@ -23,11 +23,11 @@ from contenders import Work, lightning_job
 from overhead import LINEAR, MLP
 from timing import print_table
 
-from descent.blueprint import build_model
 from descent.data.prepare import Description, Prepared, prepare
-from descent.engine.sizing import footprint
+from descent.engine.blueprint import build_model
+from descent.engine.grouping import footprint
 from descent.job import Job
-from descent.runs import Run
+from descent.records.run import Run
 from descent.sweep.planning import Planned
 from descent.sweep.tasks import Task, run_task
 from descent.training import train_together

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from descent.data.prepare import Prepared, prepare
 from descent.job import Job
-from descent.runs import Run
+from descent.records.run import Run
 
 CONF = str(Path(__file__).resolve().parents[2] / "conf")
 SEEDS = range(5)

@@ -14,13 +14,13 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import pytest
 
+from descent.analysis.advice import Advice
+from descent.analysis.search import Next
+from descent.analysis.settings import Measure, Setting
+from descent.analysis.trials import Study, Trial
 from descent.report import style
-from descent.report.picture import Picture, save
-from descent.report.sweep.page import write_sweep_page
-from descent.study.advice import Advice
-from descent.study.search import Next
-from descent.study.settings import Measure, Setting
-from descent.study.trials import Study, Trial
+from descent.report.style import Picture, save
+from descent.report.sweep.sweep_page import write_sweep_page
 
 pytest.importorskip("selenium", reason="selenium is not installed: the extra `browser` has it")
 from selenium.webdriver import ActionChains, Keys

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from descent.runs import Run
+from descent.records.run import Run
 
 
 def test_steps_are_printed_with_losses_and_parameters(

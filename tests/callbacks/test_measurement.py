@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from descent.callbacks.step_noise import step_loss_deviation
 from descent.callbacks.weights import weight_sizes
-from descent.runs import Run
+from descent.records.run import Run
 
 COLUMNS = {
     f"diagnostics/{name}"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from descent.callbacks.noise_scale import exact_moments, noise_scale, two_batch_moments
-from descent.runs import Run
+from descent.records.run import Run
 
 
 def column(run: Run, name: str = "diagnostics/noise_scale") -> list[float]:

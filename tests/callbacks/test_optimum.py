@@ -11,8 +11,8 @@ import torch
 
 from descent.callbacks.optimum import of_landscape, of_least_squares
 from descent.errors import UserError
-from descent.landscapes import LANDSCAPES
-from descent.runs import Run
+from descent.models.landscapes import LANDSCAPES
+from descent.records.run import Run
 
 
 def problem(rows: int = 40) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from descent.recording.path import Trajectory, parameter_names, read_path, write_path
-from descent.runs import Run
+from descent.records.pathfile import Trajectory, parameter_names, read_path, write_path
+from descent.records.run import Run
 
 LINE = ("data=line", "model=linear", "optimizer=sgd", "logger=none")
 

@@ -12,8 +12,8 @@ import torch
 from torch.func import functional_call, hessian
 
 from descent.assembly import assemble
-from descent.curvature import largest_curvature, stable_lr
-from descent.runs import Run
+from descent.engine.curvature import largest_curvature, stable_lr
+from descent.records.run import Run
 
 MEASURED = ("diagnostics=[sharpness]", "trainer=float64", "logger=none")
 

@@ -28,11 +28,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from crash.shim import replay
-from descent.comparison import read_jobs
 from descent.errors import UserError
-from descent.recording.path import read_path
-from descent.report.tables import read_table
-from descent.runs import Run
+from descent.records.multirun import read_jobs
+from descent.records.pathfile import read_path
+from descent.records.run import Run
+from descent.records.tables import read_table
 from hostile.warm import Case, Outcome, Warm
 
 SHIM = str(Path(__file__).with_name("shim.py"))

@@ -124,7 +124,7 @@ def install() -> None:
         watch(name)
     for name in ("replace", "rename"):
         watch(name, two=True)
-    from descent.recording import atomic
+    from descent.files import atomic
 
     sync_all = atomic._sync_file_system
     atomic._sync_file_system = lambda path: shim.operation(

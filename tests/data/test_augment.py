@@ -15,7 +15,7 @@ from descent.data.augment import Augment, warp
 from descent.data.bundled import digits
 from descent.data.scale import fit_scaler
 from descent.errors import UserError
-from descent.runs import Run
+from descent.records.run import Run
 
 MOVED = ("data.augment.shift=1", "data.augment.rotate=15")
 

@@ -9,8 +9,8 @@ import pytest
 
 from descent.data.landscape import landscape
 from descent.errors import UserError
-from descent.recording.path import read_path
-from descent.runs import Run
+from descent.records.pathfile import read_path
+from descent.records.run import Run
 
 ON_BOWL = (
     *("model=point", "data=landscape", "landscape=bowl", "trainer=float64", "optimizer=sgd"),

@@ -271,7 +271,7 @@ def test_columns_kept_before_they_had_kinds_are_read_as_they_were_meant() -> Non
 def test_what_a_column_becomes_survives_the_file(column: Column) -> None:
     import json
 
-    from descent.recording.schema import _is_column
+    from descent.data.prepare import _is_column
 
     kept = json.loads(json.dumps(column.to_dict()))
     assert _is_column(kept)

@@ -14,10 +14,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from descent.data.prepare import prepare
-from descent.engine.eligible import shape, why_alone
+from descent.engine.grouping import shape, why_alone
 from descent.job import Job
-from descent.recording.path import read_path
-from descent.runs import Run
+from descent.records.pathfile import read_path
+from descent.records.run import Run
 from descent.training import train_together
 
 Train = Callable[..., Run]

@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 
 import descent.cli  # noqa: F401 - registers the resolvers
-from descent.config import flatten, plain
-from descent.engine.eligible import in_turn, shape, why_alone
+from descent.config.check import flatten, plain
+from descent.engine.grouping import in_turn, shape, why_alone
 
 CONF = Path(__file__).parents[2] / "conf"
 POINT = ("landscape=rosenbrock", "data=landscape", "model=point")

@@ -17,17 +17,17 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 import descent.cli  # noqa: F401 - registers the resolvers
-from descent.blueprint import build_model, build_optimizer, build_schedule
-from descent.config import plain
+from descent.config.check import plain
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.tensors import split_tensors
+from descent.engine.blueprint import build_model, build_optimizer, build_schedule
 from descent.engine.loop_kernel import LoopKernel
+from descent.engine.losses import Penalty, loss_for
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.job import Job
-from descent.losses import Penalty, loss_for
-from descent.runs import Run
+from descent.records.run import Run
 from descent.sweep.composing import Composed
 from descent.sweep.launching import Options, launch
 from descent.training import train_together
@@ -337,7 +337,7 @@ def test_each_reason_is_given_in_one_module_and_one_module_builds_a_trainer():
     # a sweep that ends speaks for jobs that are not its own process's to end
     paths = [path for path in src.rglob("*.py") if path.parent.name != "sweep"]
     texts = {path: path.read_text() for path in paths}
-    from descent.endings import Reason
+    from descent.records.endings import Reason
 
     for reason in Reason:
         givers = [

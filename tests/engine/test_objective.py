@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from descent.data.arrays import Task
+from descent.engine.losses import loss_for, penalty
 from descent.engine.objective import stacked_penalty
 from descent.engine.stacked_model import repeated
-from descent.losses import loss_for, penalty
 
 RUNS = 6
 SHARES = (1, 2, 3, RUNS)  # batches S of which R runs take one each, equally many neighbours

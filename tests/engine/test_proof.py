@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from descent.engine.eligible import shape
+from descent.engine.grouping import shape
 from descent.engine.proof import why_unproven
 from descent.engine.stacked_model import unstackable
 from descent.job import Job
-from descent.runs import Run
+from descent.records.run import Run
 from descent.sweep.planning import Planned, prepared
 from descent.sweep.tasks import Task, run_task
 
@@ -50,8 +50,8 @@ def verdict(jobs: list[Planned]) -> str | None:
     data = prepared(configs[0]["data"])
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(HERE)
-        from descent.blueprint import build_model
         from descent.data.prepare import Description
+        from descent.engine.blueprint import build_model
 
         model = build_model(configs[0], Description.from_dict(data.describe()))
         return unstackable(model) or why_unproven(configs, data)
@@ -121,7 +121,7 @@ def test_options_of_a_foreign_model_are_no_numbers_that_runs_of_a_stack_may_diff
 
 
 def test_a_model_that_is_written_into_our_folder_is_proven_like_any_other() -> None:
-    from descent.blueprint import has_own_model
+    from descent.engine.blueprint import has_own_model
 
     targets = {"models.mlp.MLP": True, "models.mine.Mine": False, "models.mlp.MLPx": False}
     for target, own in targets.items():

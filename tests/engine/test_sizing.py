@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import descent.cli  # noqa: F401 - registers the resolvers
-from descent.blueprint import build_model
-from descent.config import plain
+from descent.config.check import plain
 from descent.data.prepare import Description, prepare
-from descent.engine import sizing
-from descent.engine.sizing import CACHED, MOST, USABLE, Footprint, footprint, memory, stack_size
+from descent.engine import grouping as sizing
+from descent.engine.blueprint import build_model
+from descent.engine.grouping import CACHED, MOST, USABLE, Footprint, footprint, memory, stack_size
 from descent.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -167,9 +167,9 @@ NODES = {
     "torch.load": {"_target_": "torch.load", "f": "evil.pt", "weights_only": False},
     "np.load": {"_target_": "numpy.load", "file": "evil.npy", "allow_pickle": True},
     "eval": {"_target_": "builtins.eval", "_args_": ["__import__('os').system('touch owned')"]},
-    "import": {"_target_": "descent.runs.os.system", "command": "touch owned"},
+    "import": {"_target_": "descent.records.run.os.system", "command": "touch owned"},
     "instantiate": {"_target_": "hydra.utils.instantiate", "config": SYSTEM},
-    "build": {"_target_": "descent.config.build", "node": SYSTEM, "where": "x"},
+    "build": {"_target_": "descent.config.check.build", "node": SYSTEM, "where": "x"},
     "evil": {"_target_": "evil.Evil"},
 }  # fmt: skip
 PLACES = ("model", "data.source", "optimizer", "scheduler", "callbacks.progress", "callbacks.evil",

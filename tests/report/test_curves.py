@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from matplotlib import colors, image
 
+from descent.records.run import Run
 from descent.report.curves import CLOUD, FULL, RUNNING, VALIDATION, draw_curves
-from descent.runs import Run
 
 GIVEN = ("data=diabetes", "data.batch_size=20", "model=linear", "optimizer=sgd", "picture=true")
 

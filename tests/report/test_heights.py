@@ -8,10 +8,10 @@ from sklearn.linear_model import LinearRegression
 
 from descent.data.prepare import prepare
 from descent.errors import UserError
-from descent.landscapes import LANDSCAPES
+from descent.models.landscapes import LANDSCAPES
+from descent.records.run import Run
 from descent.report.heights import heights_of
 from descent.report.record import read_record
-from descent.runs import Run
 
 LINEAR = ("model=linear", "optimizer=sgd", "optimizer.lr=0.05", "stop.epochs=4")
 MLP = ("data=wine", "model.hidden=[5]", "stop.epochs=4")
@@ -71,7 +71,7 @@ def test_a_landscape_knows_its_minima_and_saddles(train_run):
 
 
 def test_many_rows_are_thinned_and_the_note_says_so(train_run, monkeypatch):
-    from descent.report import rebuilt
+    from descent.report import heights as rebuilt
 
     run = train_run(*MLP)
     monkeypatch.setattr(rebuilt, "MOST_ROWS", 50)

@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from descent.report.axis import Axis
 from descent.report.curves import MOST_STYLED, STEP_LABEL, losses
-from descent.report.picture import Picture
-from descent.report.record import Record, labelled, read_record
+from descent.report.record import Axis, Record, labelled, read_record
+from descent.report.style import Picture
 
 LINE = ("data=line", "model=linear", "optimizer=sgd", "stop.epochs=4")
 

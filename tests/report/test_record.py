@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from descent.errors import UserError
-from descent.report.axis import Axis
-from descent.report.record import check_comparable, labelled, read_record
+from descent.report.record import Axis, check_comparable, labelled, read_record
 
 LINE = ("data=line", "model=linear", "optimizer=sgd", "optimizer.lr=0.1", "stop.epochs=3")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from descent.landscapes import LANDSCAPES
-from descent.recording.path import Trajectory, write_path
+from descent.models.landscapes import LANDSCAPES
+from descent.records.pathfile import Trajectory, write_path
 from descent.report.heights import heights_of
-from descent.report.picture import Picture
 from descent.report.plane import main_plane, plane
 from descent.report.profile import profile
 from descent.report.record import labelled, read_record
+from descent.report.style import Picture
 from descent.report.surface import surface
 from descent.report.window import walk_of, window
 

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 import descent.cli  # noqa: F401 - registers the resolvers
-from descent.config import flatten, plain
+from descent.config.check import flatten, plain
 from descent.errors import UserError
 from descent.sweep.composing import Composed, Composer, CompositionError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from descent.runs import Run
+from descent.records.run import Run
 
 ROOT = Path(__file__).parents[2]
 Type = Callable[..., subprocess.CompletedProcess[str]]

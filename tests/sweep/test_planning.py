@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import descent.cli  # noqa: F401 - registers the resolvers
-from descent.config import plain
-from descent.endings import Status
+from descent.config.check import plain
 from descent.errors import UserError
-from descent.runs import Run
+from descent.records.endings import Status
+from descent.records.run import Run
 from descent.sweep.composing import Composed
 from descent.sweep.planning import Planned, plan
 

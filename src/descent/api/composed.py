@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from descent.api.given import Given
 from descent.cli import FrontDoor
+from descent.config.spelling import CONF, command
+from descent.config.typed import understood
 from descent.errors import UserError
 from descent.job import Job, open_job
-from descent.runs import discard
-from descent.spelling import CONF, command
-from descent.typed import understood
+from descent.records.run import discard
 
 TRAIN = "train"  # the config's name, and the script's
 

@@ -27,10 +27,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobRuntime
 from omegaconf.basecontainer import BaseContainer
 
+from descent.callbacks.live import silent
 from descent.cli import in_python, one_sentence
 from descent.errors import DescentError, UserError
-from descent.report.live import silent
-from descent.runs import LOG, LogFile
+from descent.records.run import LOG, LogFile
 from descent.signals import Interrupted, received
 
 _TURN = threading.RLock()

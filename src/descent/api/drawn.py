@@ -10,8 +10,8 @@ from descent.api.contained import contained
 from descent.errors import DescentError, did_you_mean
 
 if TYPE_CHECKING:
-    from descent.report.picture import Picture
     from descent.report.record import Record
+    from descent.report.style import Picture
 
 
 def curves(records: Sequence[Record], x: str) -> Picture:
@@ -24,9 +24,8 @@ def curves(records: Sequence[Record], x: str) -> Picture:
     Raises:
         DescentError: nothing was recorded, or the runs cannot share a picture.
     """
-    from descent.report.axis import Axis
     from descent.report.curves import losses
-    from descent.report.record import check_comparable, labelled
+    from descent.report.record import Axis, check_comparable, labelled
     from descent.report.style import look
 
     known = [str(axis) for axis in Axis]
@@ -48,7 +47,7 @@ def of_sweep(sweep: Path, number: int) -> Picture:
         DescentError: there is no such picture.
     """
     from descent.report.style import look
-    from descent.sweep_reporting import drawn, open_sweep
+    from descent.report.sweep_report import drawn, open_sweep
 
     with contained(quiet=True), look():
         notes: list[str] = []

@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from descent.data.layout import listed
 from descent.errors import DescentError, did_you_mean
-from descent.recording.atomic import make_directory, replacing
+from descent.files.atomic import make_directory, replacing
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from descent.api.contained import contained
 from descent.api.trained import TrainedRun
 from descent.errors import DescentError, UserError, counted, did_you_mean
-from descent.recording.axes import FULL_LOSS
+from descent.records.tables import FULL_LOSS
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from descent.report.picture import Picture
+    from descent.report.style import Picture
 
 FIGURES = ("status", "reason", "step", "epoch", "samples", "seconds")
 Row = Mapping[str, Any]
@@ -105,11 +105,11 @@ class Runs:
         Raises:
             DescentError: no run has that metric, or their scores cannot be compared.
         """
+        from descent.analysis.summary import is_problem, score
         from descent.metrics import lower_is_better
-        from descent.summary import is_problem, score
 
         if self._of_sweep and metric is None:
-            from descent.study.best import best_run
+            from descent.analysis.best import best_run
 
             with contained(quiet=True):
                 found = best_run(self.directory)
@@ -177,8 +177,8 @@ def runs(directory: str | os.PathLike[str] = "outputs") -> Runs:
     Raises:
         DescentError: there is no such directory, or no run in it.
     """
-    from descent.comparison import read_jobs
-    from descent.dashboard.finding import is_sweep, runs_below
+    from descent.dashboard.rows import is_sweep, runs_below
+    from descent.records.multirun import read_jobs
 
     path = Path(directory)
     if not path.is_dir():
@@ -207,8 +207,8 @@ def runs(directory: str | os.PathLike[str] = "outputs") -> Runs:
 
 def _row(directory: Path) -> Row | None:
     """Return what is known of a run; None where that is nothing."""
-    from descent.outcome import hyperparameters
-    from descent.runs import Run
+    from descent.records.result import hyperparameters
+    from descent.records.run import Run
 
     run = Run(directory)
     try:

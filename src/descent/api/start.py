@@ -111,7 +111,7 @@ def load(directory: str | os.PathLike[str]) -> TrainedRun:
     from descent.api.trained import TrainedRun
 
     with contained(quiet=True):
-        from descent.study.best import run_meant
+        from descent.analysis.best import run_meant
 
         path, sentence = run_meant(Path(directory))
     return TrainedRun(path, sentence)

@@ -12,7 +12,7 @@ from descent.api.ledger import Runs, runs
 from descent.api.trained import TrainedRun
 
 if TYPE_CHECKING:
-    from descent.report.picture import Picture
+    from descent.report.style import Picture
 
 
 class SweepResult:
@@ -26,7 +26,7 @@ class SweepResult:
     """
 
     def __init__(self, directory: Path) -> None:
-        from descent.study.table import check_multirun
+        from descent.analysis.study import check_multirun
 
         self.directory = directory
         with contained(quiet=True):
@@ -47,7 +47,7 @@ class SweepResult:
         Raises:
             DescentError: it has none, or holds several problems.
         """
-        from descent.study.best import best_run
+        from descent.analysis.best import best_run
 
         with contained(quiet=True):
             found = best_run(self.directory, measure)
@@ -56,7 +56,7 @@ class SweepResult:
     @cached_property
     def answer(self) -> tuple[str, ...]:
         """What the sweep says, a sentence each: which setting is best, and how sure that is."""
-        from descent.sweep_reporting import answer_of, open_sweep
+        from descent.report.sweep_report import answer_of, open_sweep
 
         with contained(quiet=True):
             found = answer_of(open_sweep(self.directory))

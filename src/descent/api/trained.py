@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from descent.data.prepare import Description, Prepared
-    from descent.report.picture import Picture
     from descent.report.record import Record
+    from descent.report.style import Picture
 
 TABLES = {"epoch": "epochs.csv", "step": "steps.csv"}
 
@@ -40,8 +40,8 @@ class TrainedRun:
     def __init__(
         self, directory: Path, chosen: str | None = None, trust: Sequence[str] = ()
     ) -> None:
-        from descent.config import check_targets, check_values
-        from descent.runs import Run
+        from descent.config.check import check_targets, check_values
+        from descent.records.run import Run
 
         self.directory, self.chosen = directory, chosen
         with contained(quiet=True):
@@ -77,7 +77,7 @@ class TrainedRun:
     @property
     def options(self) -> dict[str, Any]:
         """The options that tell runs apart, typed, by dotted name."""
-        from descent.outcome import hyperparameters
+        from descent.records.result import hyperparameters
 
         return hyperparameters(self.config)
 
@@ -100,7 +100,7 @@ class TrainedRun:
         """
         import polars as pl
 
-        from descent.report.tables import read_table
+        from descent.records.tables import read_table
 
         if by not in TABLES:
             raise DescentError(f"losses(by='{by}') is not known; give 'epoch' or 'step'.")

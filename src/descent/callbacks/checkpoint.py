@@ -17,12 +17,12 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from descent.endings import Status
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
 from descent.engine.state import state_of
+from descent.files.atomic import clear_parts, make_directory, replacing, together
 from descent.metrics import AUTO, MIN, settled_mode
-from descent.recording.atomic import clear_parts, make_directory, replacing, together
+from descent.records.endings import Status
 from descent.shapes import Int
 
 

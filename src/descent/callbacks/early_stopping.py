@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from descent.endings import Ending, Reason
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
 from descent.metrics import AUTO, MIN, settled_mode
+from descent.records.endings import Ending, Reason
 from descent.shapes import Int
 
 

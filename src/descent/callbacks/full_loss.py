@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from descent.endings import Ending, Reason
 from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
-from descent.recording.axes import FULL_LOSS
+from descent.records.endings import Ending, Reason
+from descent.records.tables import FULL_LOSS
 from descent.shapes import Float, Int
 
 

@@ -6,11 +6,11 @@ import logging
 
 import torch
 
+from descent.data.naming import class_name, readable
 from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer
-from descent.naming import class_name, readable
-from descent.recording.path import parameter_names
+from descent.records.pathfile import parameter_names
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from descent.engine.learner import Learner
+from descent.engine.losses import Penalty, penalty
 from descent.engine.observer import Observer, Phase
-from descent.losses import Penalty, penalty
 from descent.shapes import Float, Int
 
 Parameters = dict[str, Tensor]  # by name

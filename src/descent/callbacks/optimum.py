@@ -10,10 +10,10 @@ from torch import Tensor
 
 from descent.callbacks.measurement import Measurement, RunView
 from descent.errors import UserError
-from descent.landscapes import Landscape
+from descent.models.landscapes import Landscape
 from descent.models.linear import Linear
 from descent.models.point import Point
-from descent.recording.axes import FULL_LOSS
+from descent.records.tables import FULL_LOSS
 from descent.shapes import Float
 
 DISTANCE, EXCESS = "diagnostics/distance", "diagnostics/excess_loss"

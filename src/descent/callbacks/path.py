@@ -12,7 +12,7 @@ from torch import Tensor
 
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
-from descent.recording.path import Trajectory, parameter_names, read_path, write_path
+from descent.records.pathfile import Trajectory, parameter_names, read_path, write_path
 from descent.shapes import Float, Int
 
 LEAST_POINTS = 32  # a path of fewer would not show anything

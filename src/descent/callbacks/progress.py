@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from lightning.pytorch import Trainer
 
+from descent.callbacks.live import LiveLine
 from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer
-from descent.report.live import LiveLine
 from descent.shapes import Int
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,12 @@ import torch
 from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
-from descent.recording import axes
-from descent.recording.axes import Series
-from descent.recording.events import add_to_all
-from descent.recording.journal import Journal
-from descent.recording.logger import EventFileLogger
-from descent.recording.points import EpochRow, StepBlock, thinning
+from descent.records import tables as axes
+from descent.records.eventfile import add_to_all
+from descent.records.journal import Journal
+from descent.records.logger import EventFileLogger
+from descent.records.points import EpochRow, StepBlock, thinning
+from descent.records.tables import Series
 from descent.shapes import Int
 
 FLUSH_SECONDS = 1.0

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from descent.callbacks.measurement import Measurement, RunView
-from descent.curvature import hessian_product, largest_curvature, stable_lr
 from descent.data.tensors import Chunks
+from descent.engine.curvature import hessian_product, largest_curvature, stable_lr
 
 log = logging.getLogger(__name__)
 

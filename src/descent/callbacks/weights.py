@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from descent.callbacks.measurement import Measurement, RunView
-from descent.losses import penalized
+from descent.engine.losses import penalized
 
 L1, L2, NEAR_ZERO = "diagnostics/weights_l1", "diagnostics/weights_l2", "diagnostics/near_zero"
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from descent.analysis.summary import by_setting, score, settings
 from descent.dashboard.rows import Row, Rows
-from descent.endings import Status
 from descent.errors import UserError
 from descent.metrics import lower_is_better
-from descent.summary import by_setting, score, settings
+from descent.records.endings import Status
 
 CHOICES = ("best", "diverged", "all")
 MOST = 40  # TensorBoard's Custom Scalars tab ticks no run by itself where there are more

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.endings import Status
-from descent.recording.atomic import write
-from descent.recording.eventfile import framed
-from descent.recording.events import session_end
-from descent.study.options import number_in
+from descent.analysis.trials import number_in
+from descent.files.atomic import write
+from descent.records.endings import Status
+from descent.records.eventfile import framed, session_end
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from descent.analysis.summary import score
 from descent.dashboard.choosing import Chosen, Shown
-from descent.dashboard.finding import event_file
 from descent.dashboard.hparams import experiment, with_numbers, write_hparams
+from descent.dashboard.rows import event_file
 from descent.errors import UserError, WriteError
-from descent.recording.atomic import link, make_directory, remove_own, together
-from descent.recording.claims import LOCK, hold, let_go
-from descent.summary import score
+from descent.files.atomic import link, make_directory, remove_own, together
+from descent.files.claims import LOCK, hold, let_go
 
 PREFIX = "descent-dashboard-"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from descent.config.machine import refuse_too_large
 from descent.data.arrays import Arrays, Task, numeric
-from descent.landscapes import landscape_named
-from descent.machine import refuse_too_large
+from descent.models.landscapes import landscape_named
 
 
 def landscape(name: str, rows: int = 1000, noise: float | int = 0.0, seed: int = 0) -> Arrays:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from descent.config.machine import refuse_too_large
 from descent.data.arrays import Arrays, Task, numeric
 from descent.errors import UserError
-from descent.machine import refuse_too_large
 
 # x and y, what they are drawn and computed in, and the tensors made of them.
 BYTES_PER_ROW = 32

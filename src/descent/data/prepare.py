@@ -9,23 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from descent.config import build
+from descent.config.check import build
 from descent.data.arrays import (
     Arrays,
     Column,
+    Kind,
     Task,
     check_arrays,
     check_classes,
     check_spread,
     fingerprint,
 )
+from descent.data.row_weights import class_weights, row_weights
 from descent.data.scale import Scaler, fit_scaler
 from descent.data.split import split_rows
-from descent.data.weights import class_weights, row_weights
 from descent.errors import UserError
+from descent.files.bounded import DamageError
+from descent.files.schema import (
+    TEXT,
+    Check,
+    check_fields,
+    each,
+    every,
+    is_count,
+    is_finite,
+    is_text,
+    maybe,
+)
 from descent.metrics import check_asked
-from descent.recording.bounded import DamageError
-from descent.recording.schema import check_description
 
 
 @dataclass
@@ -300,3 +311,93 @@ def _batch_size(given: int | str, rows: int, notes: list[str]) -> int:
     if int(given) > rows:
         notes.append(f"data.batch_size={given} is more than the {rows} training rows: full batches")
     return min(int(given), rows)
+
+
+MOST_OUTPUTS = 10_000  # of a regression; there are as many of a classification as classes
+
+
+KINDS = tuple(Kind)
+PARTS = ("days", "year", "month", "day", "weekday", "hour")
+MOST_BUCKETS = 10_000
+COLUMN: Mapping[str, Check] = {
+    "name": is_text,
+    "kind": lambda value: value in KINDS,
+    "categories": lambda value: (
+        value is None or (each(is_text)(value) and len({*value}) == len(value))
+    ),
+    "fill": lambda value: value is None or is_finite(value),
+    "gap": lambda value: type(value) is bool,
+    "parts": each(lambda value: value in PARTS),
+    "shares": each(is_finite),
+    "buckets": lambda value: type(value) is int and 0 <= value <= MOST_BUCKETS,
+    "day_first": lambda value: value is None or type(value) is bool,
+}
+
+
+def _is_column(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"name", "categories"} <= value.keys():
+        return False
+    if any(key not in COLUMN or not COLUMN[key](item) for key, item in value.items()):
+        return False
+    shares = value.get("shares")
+    return shares is None or len(shares) == len(value["categories"] or ())
+
+
+def _is_scaler(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"offset", "scale"} <= value.keys():
+        return False
+    if type(value.get("log", False)) is not bool:
+        return False
+    numbers = each(is_finite)(value["offset"]) and each(is_finite)(value["scale"])
+    return numbers and all(scale > 0 for scale in value["scale"])
+
+
+def _is_rows(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        is_count(value.get(split)) for split in ("train", "val", "test")
+    )
+
+
+TASKS = tuple(Task)
+SCALER = (_is_scaler, "an offset and a scale above 0, finite, of each feature")
+DESCRIPTION: Mapping[str, tuple[Check, str]] = {
+    "task": (lambda value: value in TASKS, f"one of {', '.join(TASKS)}"),
+    "target": TEXT,
+    "classes": (
+        lambda value: each(is_text)(value) and len({*value}) == len(value),
+        "a list of different texts",
+    ),
+    "columns": (each(_is_column), "a list of names, each with its kind and categories or null"),
+    "outputs": (
+        lambda value: type(value) is int and 1 <= value <= MOST_OUTPUTS,
+        f"a whole number from 1 to {MOST_OUTPUTS:,}",
+    ),
+    "scaler": SCALER,
+    "target_scaler": SCALER,
+    "rows": (_is_rows, "the rows of train, val and test"),
+    "fingerprint": TEXT,
+}
+# What `data.json` had not from the beginning.
+LATER: Mapping[str, tuple[Check, str]] = {
+    "targets": (each(is_text), "a list of names"),
+    "notes": (each(is_text), "a list of texts"),
+    "metrics": (each(is_text), "a list of names"),
+    "baseline": (every(is_finite), "a number by metric"),
+    "weight": (maybe(is_text), "a text"),
+    "class_weights": (
+        each(lambda value: is_finite(value) and value > 0),
+        "a list of numbers above 0",
+    ),
+}
+
+
+def check_description(values: Any) -> None:
+    """Check `data.json`, field by field.
+
+    Raises:
+        DamageError: a field is missing or not what it must be.
+    """
+    check_fields(values, {**DESCRIPTION, **LATER})
+    lacking = [key for key in DESCRIPTION if key not in values]
+    if lacking:
+        raise DamageError(f"it has no {lacking[0]}")

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from descent.engine.losses import Criterion
 from descent.engine.rates import Rates
-from descent.losses import Criterion
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:

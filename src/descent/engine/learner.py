@@ -16,21 +16,21 @@ import torch
 from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 
-from descent.averaging import Averaging
-from descent.clock import Clock
 from descent.data.module import DataModule
 from descent.data.prepare import Description
 from descent.data.windows import SeedWindow, SeedWindows
-from descent.endings import Ending, Reason, Status
+from descent.engine.averaging import Averaging
+from descent.engine.clock import Clock
 from descent.engine.evaluating import Evaluator, Metrics
+from descent.engine.foreign import may_change_weights
 from descent.engine.kernel import Figures, Kernel
+from descent.engine.losses import Penalty
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer, Phase
 from descent.engine.rates import Rates
 from descent.engine.state import load_all
-from descent.foreign import may_change_weights
-from descent.losses import Penalty
-from descent.recording.axes import FULL_LOSS
+from descent.records.endings import Ending, Reason, Status
+from descent.records.tables import FULL_LOSS
 from descent.shapes import Float, Int
 
 log = logging.getLogger(__name__)

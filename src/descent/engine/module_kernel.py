@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from descent.averaging import Averaging
 from descent.data.tensors import Chunks
+from descent.engine.averaging import Averaging
+from descent.engine.losses import Criterion, Penalty, penalized, penalty
 from descent.engine.rates import Rates, Track
+from descent.engine.schedules import Schedule
 from descent.engine.stepping import Clip, DirectStepper, LightningStepper, make_stepper
-from descent.losses import Criterion, Penalty, penalized, penalty
-from descent.schedules import Schedule
 from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float, Int
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from descent.engine.losses import Criterion
 from descent.engine.stacked_model import StackedModel, repeated
 from descent.engine.stacked_optim import spread
-from descent.losses import Criterion
 from descent.shapes import Float, Int
 
 EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_

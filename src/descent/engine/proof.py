@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descent.blueprint import build_model, has_own_model
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
+from descent.engine.blueprint import build_model, has_own_model
+from descent.engine.losses import Criterion, criterion
 from descent.engine.stacked_model import StackedModel
 from descent.errors import first_line
-from descent.losses import Criterion, criterion
 
 Config = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from descent.schedules import Schedule
+from descent.engine.schedules import Schedule
 from descent.shapes import Float, Int
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descent.blueprint import build_optimizer, build_schedule
-from descent.config import flatten
+from descent.config.check import flatten
 from descent.data.prepare import Description
+from descent.engine.blueprint import build_optimizer, build_schedule
 from descent.engine.kernel import seed_batches
+from descent.engine.losses import criterion
 from descent.engine.noise import Noise
 from descent.engine.objective import Objective
 from descent.engine.rates import Rates, Track
 from descent.engine.stacked_model import StackedModel
 from descent.engine.stacked_optim import RULES
-from descent.losses import criterion
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
-from descent.foreign import STEP_HOOKS, answers
+from descent.engine.foreign import STEP_HOOKS, answers
 from descent.shapes import Float
 
 if TYPE_CHECKING:

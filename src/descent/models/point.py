@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from descent.landscapes import landscape_named
+from descent.models.landscapes import landscape_named
 from descent.shapes import Float
 
 
@@ -18,7 +18,7 @@ class Point(nn.Module):
     noise that B examples have. Goes with `data=landscape`, which makes such rows.
 
     Args:
-        landscape: a name in `descent.landscapes`.
+        landscape: a name in `descent.models.landscapes`.
         start: the position before training, [d].
 
     Raises:

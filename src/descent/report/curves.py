@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.data.arrays import Task
-from descent.endings import Status
 from descent.errors import counted
-from descent.recording.atomic import replacing
-from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
-from descent.report.axis import Axis, show
-from descent.report.picture import Picture
-from descent.report.record import Curve, Record
+from descent.files.atomic import replacing
+from descent.records.endings import Status
+from descent.records.tables import FULL_LOSS, RUNNING_LOSS, VAL_LOSS, column, read_table
+from descent.report.record import Axis, Curve, Record, show
 from descent.report.style import (
     BLACK,
     BLUE,
     GREY,
     MOST_STYLED,
     VERMILION,
+    Picture,
     drawable,
     legend_below,
     look,
@@ -32,7 +31,6 @@ from descent.report.style import (
     stroke,
     thinned,
 )
-from descent.report.tables import column, read_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.axis import Axis, show
-from descent.report.picture import Picture
-from descent.report.record import Record
+from descent.records.tables import column
+from descent.report.record import Axis, Record, show
 from descent.report.style import (
     BLACK,
     GREY,
     MOST_STYLED,
     WIDTH,
+    Picture,
     Stroke,
     drawable,
     fit_to,
@@ -25,7 +25,6 @@ from descent.report.style import (
     stroke,
     thinned,
 )
-from descent.report.tables import column
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

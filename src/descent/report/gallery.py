@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from descent.errors import UserError
-from descent.report.axis import Axis
 from descent.report.curves import losses, validation
 from descent.report.diagnostics import diagnostics
 from descent.report.heights import heights_of
-from descent.report.picture import Picture
 from descent.report.plane import LEAST_PLACES, plane
 from descent.report.profile import profile
-from descent.report.record import Record
+from descent.report.record import Axis, Record
+from descent.report.style import Picture
 from descent.report.surface import surface
-from descent.report.weights import last_weights, weights
+from descent.report.weight_plots import last_weights, weights
 from descent.report.window import walk_of
 
 WEIGHTS = ("diagnostics/weights_l1", "diagnostics/weights_l2", "diagnostics/near_zero")

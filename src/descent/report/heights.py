@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from descent.config import check_targets, check_values, flatten
+from descent.config.check import check_targets, check_values, flatten
 from descent.data.arrays import Task
+from descent.data.naming import LINEAR
 from descent.data.prepare import Prepared, prepare
 from descent.errors import UserError
-from descent.landscapes import landscape_named
-from descent.naming import LINEAR
+from descent.models.landscapes import landscape_named
 from descent.report.record import Record
 from descent.shapes import Float
 
@@ -99,7 +99,7 @@ def _loss_options(record: Record) -> dict[str, object]:
     return {k: v for k, v in flatten(shared) if k not in left_out}
 
 
-SQUARED = (None, "descent.losses.Usual", "descent.losses.MSE")
+SQUARED = (None, "descent.engine.losses.Usual", "descent.engine.losses.MSE")
 BATCHING = ("batch_size", "order", "drop_last", "window", "augment", "source", "path")
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from descent.errors import counted
 from descent.report.contours import draw_contours, draw_walks
 from descent.report.heights import Heights
-from descent.report.picture import Picture
-from descent.report.style import legend_below, new_figure, share, shown, thinned
+from descent.report.style import Picture, legend_below, new_figure, share, shown, thinned
 from descent.report.window import Walk, window
 from descent.shapes import Float
 

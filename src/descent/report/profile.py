@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.report.heights import Heights
-from descent.report.picture import Picture
 from descent.report.style import (
     BLACK,
     GREY,
     MOST_STYLED,
     YELLOW,
+    Picture,
     Stroke,
     legend_below,
     new_figure,

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.func import functional_call
 
-from descent.blueprint import build_model
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
+from descent.engine.blueprint import build_model
+from descent.engine.losses import criterion, penalty
 from descent.errors import UserError
-from descent.losses import criterion, penalty
+from descent.records.run import LAST
 from descent.report.record import Record
-from descent.runs import LAST
 from descent.shapes import Float
 
 MOST_ROWS = 2000  # a grid of 625 losses over more would take too long

@@ -1,28 +1,81 @@
-"""A run as pictures see it: its directory read, checked and put into arrays."""
+"""A run as pictures see it: its directory read, checked and put into arrays along an axis."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.config import check_values, flatten
+from descent.config.check import check_values, flatten
+from descent.config.spelling import command, command_words, program
 from descent.data.arrays import Task
+from descent.data.naming import readable
 from descent.data.prepare import Description
-from descent.endings import Status
 from descent.errors import UserError
-from descent.naming import readable
-from descent.recording.axes import FULL_LOSS, RUNNING_LOSS, VAL_LOSS
-from descent.recording.bounded import DamageError
-from descent.recording.path import FILE, Trajectory, read_path
-from descent.report.axis import Axis, place
-from descent.report.tables import Table, column, read_table
-from descent.runs import Run, damaged
-from descent.spelling import command, command_words, program
+from descent.files.bounded import DamageError
+from descent.records.endings import Status
+from descent.records.pathfile import FILE, Trajectory, read_path
+from descent.records.run import Run, damaged
+from descent.records.tables import FULL_LOSS, RUNNING_LOSS, VAL_LOSS, Table, column, read_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Axis(StrEnum):
+    """What training is measured in."""
+
+    STEP = "step"
+    EPOCH = "epoch"
+    SAMPLES = "samples"
+    SECONDS = "seconds"
+
+    @property
+    def label(self) -> str:
+        """With its unit, for the axis."""
+        return {
+            Axis.STEP: "step (optimizer updates)",
+            Axis.EPOCH: "epoch (passes over the training rows)",
+            Axis.SAMPLES: "samples (training rows consumed)",
+            Axis.SECONDS: "training time (seconds)",
+        }[self]
+
+
+def show(axes: Axes, x: Axis) -> None:
+    """Label the horizontal axis; steps, epochs and samples get ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlabel(x.label)
+    if x is not Axis.SECONDS and axes.get_xscale() == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 5, 10]))
+
+
+def place(x: Axis, at: np.ndarray, steps: Table, epochs: Table, per_epoch: float) -> np.ndarray:
+    """Return where steps lie on an axis.
+
+    Args:
+        x: the axis.
+        at: step numbers [n].
+        steps: steps.csv, whose rows say how many samples and seconds a step had taken.
+        epochs: epochs.csv, asked where there is no steps.csv.
+        per_epoch: steps an epoch.
+    """
+    at = np.asarray(at, dtype=np.float64)
+    if x is Axis.STEP:
+        return at
+    if x is Axis.EPOCH:
+        return at / per_epoch
+    known = steps if len(steps.get("step", ())) else epochs
+    if not len(known.get("step", ())):
+        return np.zeros_like(at)
+    step, value = (np.concatenate([[0.0], column(known, name)]) for name in ("step", x))
+    return np.interp(at, step, value)
+
 
 Config = Mapping[str, Any]
 

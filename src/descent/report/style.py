@@ -1,18 +1,23 @@
-"""How pictures look: colours, dashes and markers told apart in grey too, and numbers in words."""
+"""How pictures look: colours, dashes and markers told apart in grey too; and their files."""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from descent.files.atomic import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 # Okabe and Ito's colours, told apart by colour-blind readers; dashes and markers by everybody.
 BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"
@@ -149,3 +154,44 @@ def listed(words: Sequence[str]) -> str:
     """Return `a, b and c`."""
     *most, last = words
     return f"{', '.join(most)} and {last}" if most else last
+
+
+NOTEBOOK_DPI = 80  # as wide as a cell
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A figure with the sentence that says what to see in it.
+
+    Args:
+        name: of its files, such as `curves`.
+        title: for the page.
+        figure: drawn.
+        caption: made from the figures themselves.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    caption: str
+
+    def __repr__(self) -> str:
+        return f"{self.title}. {self.caption}"
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as a notebook shows it."""
+        file = io.BytesIO()
+        self.figure.savefig(file, dpi=NOTEBOOK_DPI, format="png")
+        return file.getvalue()
+
+
+def save(picture: Picture, directory: Path) -> list[Path]:
+    """Write `<name>.png` and `<name>.pdf`."""
+    png, pdf = (directory / f"{picture.name}.{kind}" for kind in ("png", "pdf"))
+    with replacing(png) as file:
+        picture.figure.savefig(file, dpi=DPI, format="png")
+    picture.figure.set_layout_engine("none")  # the layout stands; finding it again takes as long
+    # no date: the same run gives the same file
+    with replacing(pdf) as file:
+        picture.figure.savefig(file, metadata={"CreationDate": None}, format="pdf")
+    return [png, pdf]

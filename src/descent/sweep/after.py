@@ -11,12 +11,12 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from descent import document
 from descent.cli import EXIT_FAILED, from_here
-from descent.comparison import compare, job_results, write_comparison
-from descent.endings import Status
+from descent.config.spelling import command
 from descent.errors import UserError
-from descent.spelling import command
+from descent.records import document
+from descent.records.endings import Status
+from descent.records.multirun import compare, job_results, write_comparison
 
 
 class AfterMultirun(Callback):
@@ -35,7 +35,7 @@ class AfterMultirun(Callback):
 
 def conclude(config: DictConfig) -> bool:
     """Write a multirun's table, show what it says, draw its report; return whether a job failed."""
-    from descent.summary import print_summary
+    from descent.analysis.summary import print_summary
 
     sweep = from_here(Path(config.hydra.sweep.dir))
     rows = compare(sweep) if sweep.is_dir() else []
@@ -51,10 +51,13 @@ def conclude(config: DictConfig) -> bool:
 
 def _answer(sweep: Path, trust: list[str], drawn: bool) -> None:
     """Say what the multirun found; with its page, if that is to be drawn."""
-    from descent.sweep_reporting import answer_of, open_sweep, report_sweep, tell
+    from descent.report.sweep_report import answer_of, open_sweep, report_sweep, tell
 
     # Hydra sets up the logs of jobs, and a multirun is none
-    log, spoken = logging.getLogger("descent.sweep_reporting"), logging.StreamHandler(sys.stdout)
+    log, spoken = (
+        logging.getLogger("descent.report.sweep_report"),
+        logging.StreamHandler(sys.stdout),
+    )
     log.addHandler(spoken)
     log.setLevel(logging.INFO)
     try:

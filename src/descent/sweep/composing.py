@@ -23,10 +23,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent.config import flatten, plain
+from descent.analysis.summary import is_seed
+from descent.config.check import flatten, plain
+from descent.config.keys import check_keys, leave_out
 from descent.errors import UserError
-from descent.keys import check_keys, leave_out
-from descent.summary import is_seed
 
 BY_NUMBER = "${hydra.job.num}"
 ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option

@@ -13,18 +13,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from descent import document
 from descent.cli import from_here, in_python, one_sentence, sentence_for
-from descent.comparison import compare, write_comparison
+from descent.config.machine import check_workers
+from descent.config.options import LAUNCHER
+from descent.config.spelling import command_words
 from descent.errors import UserError, WriteError
-from descent.machine import check_workers
-from descent.recording.claims import give_room
-from descent.rules import LAUNCHER
+from descent.files.claims import give_room
+from descent.records import document
+from descent.records.multirun import compare, write_comparison
 from descent.signals import Interrupted, answering, unwind
-from descent.spelling import command_words
-from descent.sweep import forking
+from descent.sweep import forkserver as forking
 from descent.sweep.composing import Composer, CompositionError
-from descent.sweep.engines import VARIABLES
+from descent.sweep.executors import VARIABLES
 
 GO_ON = "go on with the multirun"
 MANY = 32  # jobs for which workers will probably be wanted

@@ -13,24 +13,55 @@ from typing import Any
 
 from torch import nn
 
-from descent.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.config import flatten
+from descent.config.check import flatten
 from descent.data.prepare import Description
-from descent.endings import Ending, Reason, Status
-from descent.engine.eligible import in_turn
+from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
+from descent.engine.grouping import choose_device, footprint, in_turn, stack_size
 from descent.engine.proof import why_unproven
-from descent.engine.sizing import choose_device, footprint, stack_size
 from descent.errors import ForeignError, UserError, WriteError, counted
-from descent.recording.atomic import clear_parts
-from descent.recording.claims import RESERVE, give_room, reserve
+from descent.files.atomic import clear_parts
+from descent.files.bounded import DamageError
+from descent.files.claims import RESERVE, give_room, reserve
+from descent.records.endings import Ending, Reason, Status
+from descent.records.multirun import JOBS, REPEATS, listed_jobs, write_jobs
+from descent.records.run import damaged
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
-from descent.sweep.engines import Engine
-from descent.sweep.manifest import note_jobs
+from descent.sweep.executors import Engine
 from descent.sweep.planning import Group, Planned, Stand, plan, prepared, stand, telling
-from descent.sweep.progress import Progress
+from descent.sweep.status import Progress
 from descent.sweep.tasks import Outcome, Task, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
+
+
+def note_jobs(sweep: Path, jobs: Sequence[Planned], outcomes: Iterable[Outcome]) -> None:
+    """Add jobs to the list, or renew their entries.
+
+    Raises:
+        UserError: the list that is there is damaged, and would be lost.
+    """
+    try:
+        known = {}
+        for entry, damage in listed_jobs(sweep):
+            if damage is not None:
+                raise damage
+            known[entry["number"]] = entry
+    except FileNotFoundError:
+        known = {}
+    except DamageError as error:
+        raise damaged(sweep / JOBS, error) from None
+    ended = {outcome.number: outcome for outcome in outcomes}
+    for job in jobs:
+        outcome = ended.get(job.number)
+        known[job.number] = {
+            "number": job.number,
+            "overrides": [o for o in job.overrides if o != REPEATS],
+            "directory": str(job.directory.relative_to(sweep)),
+            "status": None if outcome is None else str(outcome.status),
+            "reason": "" if outcome is None else outcome.sentence,
+        }
+    write_jobs(sweep, [known[number] for number in sorted(known)])
+
 
 # What things take on one core, in seconds; only to choose between this process and workers.
 WORKER_START = 3.0
@@ -376,8 +407,8 @@ def _group_seconds(group: Group) -> float:
 
 
 def _finished(job: Planned) -> Outcome:
-    from descent.outcome import optimized
-    from descent.runs import Run
+    from descent.records.result import optimized
+    from descent.records.run import Run
 
     result = Run(job.directory).result()
     metric = optimized(result, job.config["optimized_metric"])

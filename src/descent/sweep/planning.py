@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from descent.comparison import REPEATS
-from descent.config import check_values, settle_paths
+from descent.config.check import check_values, settle_paths
+from descent.config.machine import check_counts
 from descent.data.prepare import Prepared, prepare
-from descent.endings import Status
-from descent.engine.eligible import shape, why_alone
+from descent.engine.grouping import shape, why_alone
 from descent.errors import ForeignError, UserError
-from descent.machine import check_counts
+from descent.files.atomic import foreign
+from descent.files.bounded import MOST_YAML, DamageError, read_text
 from descent.metrics import check_metrics
-from descent.recording.atomic import foreign
-from descent.recording.bounded import MOST_YAML, DamageError, read_text
-from descent.runs import CONFIG, FILES, LAST, Run, config_text
+from descent.records.endings import Status
+from descent.records.multirun import REPEATS
+from descent.records.run import CONFIG, FILES, LAST, Run, config_text
 from descent.sweep.composing import Composed
 
 FINAL = (Status.OK, Status.DIVERGED)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from descent.endings import Ending, Reason, Status
 from descent.errors import UserError, WriteError, first_line
+from descent.files.atomic import FATAL, appending, clear, clear_parts, make_directory
 from descent.job import Job
-from descent.outcome import Figures, after, line_of, optimized
-from descent.recording.atomic import FATAL, appending, clear, clear_parts, make_directory
-from descent.runs import FILES, LOG, LogFile, Run
+from descent.records.endings import Ending, Reason, Status
+from descent.records.result import Figures, after, line_of, optimized
+from descent.records.run import FILES, LOG, LogFile, Run
 from descent.signals import received
 from descent.sweep.planning import FINAL, Planned, prepared
 
@@ -101,7 +101,7 @@ def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
     """Import what stacks need and prepare their data: in a worker, while jobs are being checked."""
     import torch
 
-    import descent.sweep.preload  # noqa: F401
+    import descent.sweep.forkserver  # noqa: F401
 
     torch.set_num_threads(1)
     for config in data:

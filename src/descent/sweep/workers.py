@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from descent.endings import Ending, Reason
 from descent.errors import UserError, did_you_mean
-from descent.sweep.engines import Dask, Engine, Loky, Ray
+from descent.records.endings import Ending, Reason
+from descent.sweep.executors import Dask, Engine, Loky, Ray
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -38,7 +38,7 @@ class GridSweeper(BasicSweeper):
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
         """Return batches of jobs; a grid without an end is refused before it is made."""
-        from descent.typed import check_sweep, without_float_noise
+        from descent.config.typed import check_sweep, without_float_noise
 
         check_sweep(overrides)
         without_float_noise(overrides)

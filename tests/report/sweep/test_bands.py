@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import to_hex
 
+from descent.analysis.bands import Band, Bands, Lost
+from descent.analysis.settings import Setting
+from descent.analysis.trials import Trial
 from descent.report.style import GREY
-from descent.report.sweep.bands import bands
-from descent.study.curves import Band, Bands, Lost
-from descent.study.settings import Setting
-from descent.study.trials import Trial
+from descent.report.sweep.loss_bands import bands
 
 STEPS = np.array([0, 10, 20, 30])
 NAN_LOSS = "step loss is nan at step {step} (epoch 1, lr 10); try a smaller lr"

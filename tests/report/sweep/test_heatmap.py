@@ -10,15 +10,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import LogNorm, to_hex, to_rgb
 
-from descent.report.sweep.boundary import boundary_rows
-from descent.report.sweep.cells import brief, spoken
-from descent.report.sweep.fence import fenced
-from descent.report.sweep.heatmap import heatmap
-from descent.report.sweep.options import axis_title, folded, value_text
-from descent.report.sweep.shades import ink
-from descent.study.grid import Grid
-from descent.study.settings import Measure, Setting
-from descent.study.trials import Trial
+from descent.analysis.grid import Grid
+from descent.analysis.settings import Measure, Setting
+from descent.analysis.trials import Trial
+from descent.report.sweep.heatmap import heatmap, ink
+from descent.report.sweep.heatmap_caption import boundary_rows
+from descent.report.sweep.marks import axis_title, brief, fenced, folded, spoken, value_text
 
 LR, BATCH = "optimizer.lr", "data.batch_size"
 LOSS = Measure("train/full_loss", "final full loss", True)

@@ -13,14 +13,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from descent.report.output import check_output
-from descent.report.picture import Picture, save
-from descent.report.style import new_figure
-from descent.report.sweep.page import write_sweep_page
-from descent.study.advice import Advice
-from descent.study.search import Next
-from descent.study.settings import Measure, Setting
-from descent.study.trials import Study, Trial
+from descent.analysis.advice import Advice
+from descent.analysis.search import Next
+from descent.analysis.settings import Measure, Setting
+from descent.analysis.trials import Study, Trial
+from descent.report.page import check_output
+from descent.report.style import Picture, new_figure, save
+from descent.report.sweep.sweep_page import write_sweep_page
 
 HOSTILE = """</script><script>broken()</script> "quoted" 'single' & <b onclick="x"> é 中 \u2028"""
 LOSS = Measure("best/val/loss", "best validation loss (nats)", True)

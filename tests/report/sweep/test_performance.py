@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from descent.report.sweep.performance import performance
-from descent.study.performance import Profile
+from descent.analysis.performance import Profile
+from descent.report.sweep.profiles import performance
 
 
 def profile(labels, cost) -> Profile:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from descent.report.sweep.scaling import scaling
-from descent.report.sweep.scaling_caption import figure
-from descent.study.scaling import Scaling
+from descent.analysis.critical_batch import Scaling
+from descent.report.sweep.batch_scaling import figure, scaling
 
 NAN = math.nan
 

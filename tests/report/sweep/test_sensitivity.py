@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from descent.analysis.sensitivity import Line, Lines
+from descent.analysis.settings import Measure
 from descent.report.style import MOST_STYLED
-from descent.report.sweep.sensitivity import sensitivity
-from descent.study.sensitivity import Line, Lines
-from descent.study.settings import Measure
+from descent.report.sweep.lr_lines import sensitivity
 
 LOSS = Measure("train/full_loss", "final full loss", True)
 RATES = (0.001, 0.01, 0.1, 1.0)

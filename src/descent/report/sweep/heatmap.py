@@ -1,39 +1,326 @@
-"""Settings on two axes as a heat map: the mean over seeds, and what was lost, in every cell."""
+"""Settings on two axes as a heat map: layout, colours, cells, what was lost, best and boundary."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.report.picture import Picture
-from descent.report.style import YELLOW, new_figure
-from descent.report.sweep.bestcell import best_of_all, by_problem
-from descent.report.sweep.boundary import boundary_column, boundary_rows
-from descent.report.sweep.heatmap_caption import caption
-from descent.report.sweep.layout import LETTER, TICK, WIDEST, Layout, lay_out, letters_across
-from descent.report.sweep.legend import add_legend
-from descent.report.sweep.options import axis_title, folded, value_text
-from descent.report.sweep.panel import (
-    ARROW,
-    BOUNDARY,
-    FRAME,
-    HATCH,
-    LARGEST_STAR,
-    MARK,
-    STAR,
-    draw_panel,
+from descent.analysis.grid import Grid
+from descent.report.style import BLACK, VERMILION, WIDTH, YELLOW, Picture, new_figure
+from descent.report.sweep.heatmap_caption import (
+    best_of_all,
+    boundary_column,
+    boundary_rows,
+    by_problem,
+    caption,
 )
-from descent.report.sweep.shades import PALE, WHITE, Shades
-from descent.study.grid import Grid
+from descent.report.sweep.marks import add_legend, axis_title, cell_text, fenced, folded, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure
 
-PAD, ARROWS = 3.0, 12.0  # points between the cells and labels: without and with arrows between
+
+LARGEST, GOOD, SMALLEST = 11.0, 9.0, 6.0  # points; smaller digits are not read
+TALLEST = 10.5  # inches of a whole picture: a page
+MOST_ACROSS = 4  # panels side by side
+WIDEST = 1.4  # inches of a cell
+GAP = 0.2  # inches between two panels
+OWN_SCALE = 0.65  # inches beside a panel that has a scale of its own
+HEAD, TITLE = 0.28, 0.17  # inches above a panel: apart from its title, and a line of it
+ROOM = 1.35  # inches for the scale, the axis title and the legend
+LINE = 1.35  # heights of a line of text in font sizes
+TICK = 9.0  # points
+LETTER = 0.62  # width of a letter of a label in font sizes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How panels are laid out.
+
+    Args:
+        across, down: columns and rows of panels.
+        height: of the whole picture, in inches.
+        wide, high: of a cell, in inches.
+        lines: of text in a cell: 3, 2, 1 or 0.
+        size: of the text, in points.
+    """
+
+    across: int
+    down: int
+    height: float
+    wide: float
+    high: float
+    lines: int
+    size: float
+
+
+def lay_out(grids: Sequence[Grid], own_scales: bool = False) -> Layout:
+    """Return the layout whose cells tell most in letters that are read, in as few rows as may be.
+
+    Args:
+        grids: one a panel.
+        own_scales: whether each panel has a scale of colours beside it.
+    """
+    rows, columns = (max(grid.mean.shape[i] for grid in grids) for i in (0, 1))
+    labels = [value_text(value) for grid in grids if grid.y is not None for value in grid.ys]
+    edge = 0.6 + LETTER * TICK * max(map(len, labels), default=0) / 72
+    texts = {lines: _longest(grids, lines) for lines in (3, 2, 1)}
+    found = []
+    for across in range(1, min(len(grids), MOST_ACROSS) + 1):
+        down = math.ceil(len(grids) / across)
+        room = (WIDTH - edge) / across - GAP - OWN_SCALE * own_scales
+        wide = min(WIDEST, room / columns)
+        titles = [folded(grid.title, letters_across(wide, grid)) for grid in grids]
+        head = HEAD + TITLE * max(title.count("\n") + bool(title) for title in titles)
+        most = max(0.04, (TALLEST - ROOM - head * down) / (down * rows))
+        lines, size, high = _fitting(texts, wide, most)
+        height = ROOM + down * (head + rows * high)
+        found.append(Layout(across, down, height, wide, high, lines, size))
+    return max(
+        found, key=lambda o: (o.lines, min(o.size, GOOD), min(o.wide, o.high, 0.3), o.across)
+    )
+
+
+def _fitting(
+    texts: Mapping[int, tuple[float, int]], wide: float, most: float
+) -> tuple[int, float, float]:
+    """Return the lines of text that a cell has room for, their size, and the height it takes.
+
+    Args:
+        texts: width in font sizes and height in lines of the largest text, by lines asked for.
+        wide: of a cell, in inches.
+        most: height of a cell, in inches.
+    """
+    for lines, (width, height) in texts.items():
+        size = min(LARGEST, 72 * 0.9 * wide / width, 72 * 0.95 * most / (LINE * height))
+        if size >= SMALLEST:
+            return lines, size, min(most, max(0.32, LINE * size * height / 72 + 0.1))
+    return 0, 0.0, min(most, max(wide, 0.1))
+
+
+def letters_across(wide: float, grid: Grid) -> int:
+    """Return how many letters of 10 points fit over a panel with cells `wide` inches wide."""
+    return max(16, int(72 * wide * grid.mean.shape[1] / (10 * LETTER)))
+
+
+def _longest(grids: Sequence[Grid], lines: int) -> tuple[float, int]:
+    """Return the width in font sizes and the lines of the largest text in any cell."""
+    texts = [cell_text(grid, c, r, lines) for grid in grids for c, r in grid.cells]
+    widths = [sum(map(_em, line)) for text in texts for line in text]
+    return max(widths, default=1.0), max(map(len, texts), default=1) or 1
+
+
+def _em(letter: str) -> float:
+    """Return about how wide DejaVu Sans draws a letter, in font sizes."""
+    wide = {".": 0.32, ",": 0.32, " ": 0.32, "i": 0.28, "%": 0.95, "±": 0.84, "m": 0.97}
+    return wide.get(letter, 0.64)
+
+
+WHITE = "#FFFFFF"
+PALE = "#E4E4E4"  # of cells that were tried and have no value
+
+
+class Shades:
+    """Values to colours; light is good.
+
+    Args:
+        values: all that share the scale, any shape, NaN where there is none.
+        lower: whether less is better.
+    """
+
+    def __init__(self, values: np.ndarray, lower: bool) -> None:
+        from matplotlib import colormaps
+        from matplotlib.colors import LogNorm, Normalize
+
+        known = values[np.isfinite(values)]
+        self.map: Colormap = colormaps["viridis_r" if lower else "viridis"]
+        self.norm: Normalize = Normalize(0, 1)
+        self.extend = "neither"
+        self.empty, self.log = not len(known), False
+        if self.empty:
+            return
+        low, high, self.log = fenced(known, lower)
+        beyond = ((known < low).any(), (known > high).any())
+        self.extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[beyond]
+        if low == high:  # a scale needs two ends
+            pad = 0.5 * abs(low) or 1.0
+            low, high = low - pad, high + pad
+        self.norm = LogNorm(low, high) if self.log else Normalize(low, high)
+
+    def within(self, values: np.ndarray) -> np.ndarray:
+        """Return values with zeros lifted to the lower end of a log scale, where 0 has no place."""
+        lowest = self.norm.vmin or -np.inf
+        return np.maximum(values, lowest) if self.log else values
+
+    def colours(self, values: np.ndarray) -> np.ndarray:
+        """Return the colours of values [...]: red, green, blue and alpha [..., 4] in [0, 1]."""
+        found: np.ndarray = self.map(self.norm(self.within(values)))
+        return found
+
+
+def ink(colour: Sequence[float]) -> str:
+    """Return black or white, whichever stands out more on a colour.
+
+    Source:
+        Web Content Accessibility Guidelines 2.2, relative luminance and contrast ratio.
+    """
+    rgb = np.asarray(colour[:3])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    on_black, on_white = (luminance + 0.05) / 0.05, 1.05 / (luminance + 0.05)
+    return BLACK if on_black > on_white else WHITE
+
+
+HATCH = "////"
+MARK = "#8C8C8C"  # of hatches on pale cells
+FRAME = "#C8C8C8"  # of cells that were never tried
+# at each edge: a marker, and how far outside it stands, in points
+ARROWS = {
+    "up": ("^", 0, 6.5),
+    "down": ("v", 0, -6.5),
+    "left": ("<", -6.5, 0),
+    "right": (">", 6.5, 0),
+}
+BOUNDARY: dict[str, Any] = {"color": VERMILION, "linewidth": 2.2, "linestyle": "-"}
+ARROW: dict[str, Any] = {"color": VERMILION, "markersize": 7, "linestyle": "none"}
+STAR: dict[str, Any] = {
+    "marker": "*", "markeredgecolor": BLACK, "markeredgewidth": 0.9, "linestyle": "none",
+}  # fmt: skip
+LARGEST_STAR, SMALLEST_STAR = 13.0, 8.0
+
+
+def draw_panel(axes: Axes, grid: Grid, shades: Shades, layout: Layout, winner: bool) -> None:
+    """Draw the cells of a grid and their marks; the axes get no labels.
+
+    Args:
+        axes: empty.
+        grid: rows go up, columns to the right.
+        shades: of the means.
+        layout: what fits in a cell.
+        winner: whether the best cell of this panel is the best of all.
+    """
+    rows, columns = grid.mean.shape
+    axes.grid(visible=False)
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(-0.5, rows - 0.5)
+    axes.tick_params(length=0)
+    means = np.ma.masked_invalid(shades.within(grid.mean))
+    axes.pcolormesh(
+        np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, means,
+        cmap=shades.map, norm=shades.norm, edgecolors=WHITE,
+        linewidth=0.8 if layout.lines else 0.2,
+    ).set_gid("means")  # fmt: skip
+    faces = shades.colours(grid.mean)
+    _draw_lost(axes, grid, faces)
+    at = boundary_rows(grid)
+    if layout.lines:
+        _write(axes, grid, faces, layout, at)
+    _draw_boundary(axes, grid, at)
+    _draw_best(axes, grid, layout, winner)
+
+
+def _draw_lost(axes: Axes, grid: Grid, faces: np.ndarray) -> None:
+    """Leave cells never tried white, fill those without a score, hatch where trials diverged."""
+    rows, columns = grid.mean.shape
+    every = {(c, r) for c in range(columns) for r in range(rows)}
+    _squares(axes, every - set(grid.cells), "never tried", facecolor=WHITE, edgecolor=FRAME)
+    blank = {(c, r) for c, r in grid.cells if not np.isfinite(grid.mean[r, c])}
+    _squares(axes, blank, "no score", facecolor=PALE, edgecolor=WHITE)
+    hatched = {(c, r) for c, r in grid.cells if grid.diverged[r, c] > 0}
+    groups: dict[str, set[tuple[int, int]]] = {}
+    for c, r in hatched:
+        mark = MARK if (c, r) in blank else ink(faces[r, c])
+        groups.setdefault(mark, set()).add((c, r))
+    for mark, cells in groups.items():
+        _squares(
+            axes, cells, "diverged", facecolor="none", edgecolor=mark, hatch=HATCH, linewidth=0,
+            alpha=1 if mark == MARK else 0.45,
+        )  # fmt: skip
+
+
+def _squares(axes: Axes, cells: Iterable[tuple[int, int]], name: str, **look: Any) -> None:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    squares = [Rectangle((c - 0.5, r - 0.5), 1, 1) for c, r in sorted(cells)]
+    if squares:
+        axes.add_collection(PatchCollection(squares, gid=name, **{"linewidth": 0.6, **look}))
+
+
+def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: Layout, at: np.ndarray) -> None:
+    for c, r in grid.cells:
+        lines = cell_text(grid, c, r, layout.lines)
+        if not lines:
+            continue
+        blank = not np.isfinite(grid.mean[r, c])
+        face, colour = (PALE, BLACK) if blank else (faces[r, c], ink(faces[r, c]))
+        text = axes.text(
+            c, r, "\n".join(lines), ha="center", va="center", fontsize=layout.size, color=colour,
+            linespacing=1.1, zorder=4,
+        )  # fmt: skip
+        if abs(at[c] - r) < 0.5:  # the boundary lies under it
+            text.set_bbox({"facecolor": face, "edgecolor": "none", "pad": 0.5})
+        elif grid.diverged[r, c] > 0:
+            text.set_path_effects(outlined(3.5, face))
+        text.set_in_layout(False)  # it fits its cell, and hundreds take long to measure
+
+
+def _draw_boundary(axes: Axes, grid: Grid, at: np.ndarray) -> None:
+    alone = boundary_column(grid)
+    if np.isfinite(alone):
+        axes.plot(
+            [alone, alone], [-0.5, 0.5], **BOUNDARY, zorder=3, gid="boundary", clip_on=False,
+            path_effects=outlined(4, WHITE),
+        )  # fmt: skip
+    if np.isfinite(at).any():
+        x = np.repeat(np.arange(len(at) + 1) - 0.5, 2)[1:-1]
+        axes.plot(
+            x, np.repeat(at, 2), **BOUNDARY, zorder=3, gid="boundary", solid_capstyle="butt",
+            clip_on=False, path_effects=outlined(4, WHITE),
+        )  # fmt: skip
+
+
+def _draw_best(axes: Axes, grid: Grid, layout: Layout, winner: bool) -> None:
+    """Frame the best cell, put a star on its corner, and an arrow on each edge it lies on."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.transforms import offset_copy
+
+    if grid.best is None:
+        return
+    c, r = grid.best
+    rows, columns = grid.mean.shape
+    frame = Rectangle((c - 0.5, r - 0.5), 1, 1, fill=False, edgecolor=BLACK, linewidth=2)
+    frame.set(clip_on=False, zorder=5, gid="best", path_effects=outlined(3.6, WHITE))
+    axes.add_patch(frame)
+    place = (c + 0.5, r + 0.5) if layout.lines else (c, r)  # beside the text where there is one
+    size = min(LARGEST_STAR, max(SMALLEST_STAR, 72 * 0.7 * layout.high))
+    face = YELLOW if winner else WHITE
+    axes.plot(*place, **STAR, markersize=size, color=face, clip_on=False, zorder=6, gid="star")
+    figure = axes.get_figure(root=True)
+    for edge in grid.edges:
+        x = {"left": -0.5, "right": columns - 0.5}.get(edge, c)
+        y = {"down": -0.5, "up": rows - 0.5}.get(edge, r)
+        marker, across, up = ARROWS[edge]
+        axes.plot(
+            [x], [y], **ARROW, marker=marker, clip_on=False, zorder=6, gid="edge",
+            transform=offset_copy(axes.transData, figure, across, up, units="points"),
+        )  # fmt: skip
+
+
+def outlined(width: float, colour: Any) -> list[Any]:
+    """Return the path effects that draw a rim around a line or a text, `width` points in all."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    return [Stroke(linewidth=width, foreground=colour), Normal()]
+
+
+PAD, ARROW_PAD = 3.0, 12.0  # points between the cells and labels: without and with arrows between
 MOST_LETTERS = 112  # a line over the whole picture
 
 
@@ -83,15 +370,15 @@ def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: Layout) -> Non
     marked = {edge for grid in grids for edge in grid.edges}
     # a star on the uppermost row reaches into the title as an arrow does
     starred = any(grid.best and grid.best[1] == grid.mean.shape[0] - 1 for grid in grids)
-    above = ARROWS if "up" in marked or starred else 2 * PAD
+    above = ARROW_PAD if "up" in marked or starred else 2 * PAD
     same_x = all(grid.xs == grids[0].xs for grid in grids)
     same_y = all(grid.ys == grids[0].ys for grid in grids)
     for i, (axes, grid) in enumerate(zip(panels, grids, strict=False)):
         letters = letters_across(layout.wide, grid)
         title = folded(grid.title, letters)
         axes.set_title(title, fontsize=10, pad=above)
-        axes.tick_params(axis="x", pad=ARROWS if "down" in marked else PAD)
-        axes.tick_params(axis="y", pad=ARROWS if "left" in marked else PAD)
+        axes.tick_params(axis="x", pad=ARROW_PAD if "down" in marked else PAD)
+        axes.tick_params(axis="y", pad=ARROW_PAD if "left" in marked else PAD)
         lowest, first = i + layout.across >= len(grids), i % layout.across == 0
         _write_values(axes, grid, layout, lowest or not same_x, first or not same_y)
         if i // layout.across == layout.down - 1:

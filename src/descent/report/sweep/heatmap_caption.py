@@ -3,16 +3,118 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from descent.analysis.grid import Grid
+from descent.analysis.settings import Measure
+from descent.analysis.summary import is_problem
+from descent.analysis.trials import Value, label, number_in
 from descent.errors import counted
 from descent.report.style import listed
-from descent.report.sweep.bestcell import best_of_all, by_problem
-from descent.report.sweep.boundary import verdict
-from descent.report.sweep.cells import spoken
-from descent.report.sweep.options import value_text
-from descent.study.grid import Grid
-from descent.study.options import label
-from descent.study.settings import Measure
+from descent.report.sweep.marks import spoken, value_text
+
+
+def by_problem(grids: Sequence[Grid]) -> list[list[Grid]]:
+    """Return the panels that share data and loss together; scores can be compared within each."""
+    groups: dict[tuple[Value, ...], list[Grid]] = {}
+    for grid in grids:
+        values = next(iter(grid.cells.values())).values
+        problem = tuple(value for key, value in values.items() if is_problem(key))
+        groups.setdefault(problem, []).append(grid)
+    return list(groups.values())
+
+
+def best_of_all(grids: Sequence[Grid]) -> Grid | None:
+    """Return the panel that holds the best cell of all; None if every cell lost a trial.
+
+    Args:
+        grids: of one problem.
+    """
+    found = [grid for grid in grids if grid.best is not None]
+    if not found:
+        return None
+    sign = 1 if found[0].measure.lower else -1
+    return min(found, key=lambda grid: sign * best_mean(grid))
+
+
+def best_mean(grid: Grid) -> float:
+    """Return the mean in the best cell of a panel that has one."""
+    assert grid.best is not None
+    column, row = grid.best
+    return float(grid.mean[row, column])
+
+
+def boundary_rows(grid: Grid) -> np.ndarray:
+    """Return where the boundary crosses each column [columns], in rows: 1.5 is between 1 and 2.
+
+    Rows lie evenly on the logarithm of their lr. NaN where the boundary is unknown, or lies more
+    than half a row outside the grid, or fewer than two rows have a positive lr.
+
+    Args:
+        grid: with lr on the y axis.
+    """
+    rows = np.full(grid.mean.shape[1], np.nan)
+    lr = np.array([np.nan if (n := number_in(y)) is None else n for y in grid.ys])
+    known = np.flatnonzero(lr > 0)
+    if grid.boundary is None or grid.y is None or len(known) < 2:
+        return rows
+    at = np.asarray(grid.boundary, dtype=np.float64)
+    fine = np.isfinite(at) & (at > 0)
+    rows[fine] = _stretched(np.log(at[fine]), np.log(lr[known]), known.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        inside = (rows >= known[0] - 0.5) & (rows <= known[-1] + 0.5)
+    return np.where(inside, rows, np.nan)
+
+
+def boundary_column(grid: Grid) -> float:
+    """Return where the boundary crosses the only row, in columns, if lr is alone on x; else NaN."""
+    if grid.boundary is None or grid.y is not None:
+        return np.nan
+    lr = np.array([np.nan if (n := number_in(x)) is None else n for x in grid.xs])
+    known = np.flatnonzero(lr > 0)
+    limit = float(grid.boundary[0])
+    if len(known) < 2 or not limit > 0:
+        return np.nan
+    at = float(_stretched(np.log([limit]), np.log(lr[known]), known.astype(np.float64))[0])
+    return at if known[0] - 0.5 <= at <= known[-1] + 0.5 else np.nan
+
+
+def _stretched(at: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Interpolate y over rising x; beyond its ends go on as between the last two."""
+    first, last = ((y[j] - y[i]) / (x[j] - x[i]) for i, j in ((0, 1), (-2, -1)))
+    inner = np.interp(at, x, y)
+    below, above = y[0] + first * (at - x[0]), y[-1] + last * (at - x[-1])
+    result: np.ndarray = np.where(at < x[0], below, np.where(at > x[-1], above, inner))
+    return result
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many tried settings lie above and below the boundary, and how many of them lost runs."""
+
+    above: int
+    above_lost: int
+    below: int
+    below_lost: int
+
+
+def verdict(grids: Sequence[Grid]) -> Verdict | None:
+    """Count settings on either side of the boundary; None where no boundary is known."""
+    counts = np.zeros((2, 2), dtype=int)
+    for grid in grids:
+        for column, row in grid.cells:
+            if grid.boundary is None:
+                continue
+            alone = grid.y is None
+            limit = grid.boundary[0 if alone else column]
+            lr = number_in(grid.xs[column] if alone else grid.ys[row])
+            if np.isfinite(limit) and lr is not None:
+                counts[int(lr <= limit)] += (1, grid.diverged[row, column] > 0)
+    if not counts.any():
+        return None
+    return Verdict(*map(int, counts.ravel()))
 
 
 def caption(grids: Sequence[Grid]) -> str:

@@ -1,0 +1,1 @@
+"""The statistics of a sweep, numbers and the sentences made of them; no pictures."""

@@ -1,0 +1,312 @@
+"""The next multirun as a command: the rest, wider, finer, with fresh seeds; or that it is done."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from descent.analysis.neighbours import Place
+from descent.analysis.settings import Setting
+from descent.analysis.study import AFTER, RECIPES
+from descent.analysis.trials import (
+    BATCH,
+    Study,
+    Trial,
+    Value,
+    learning_rate,
+    number_in,
+    ordered,
+    short,
+    text,
+)
+from descent.config.spelling import command_words
+from descent.errors import counted
+from descent.records.endings import Status
+
+FEW = 4  # seeds that are typed one by one
+FRESH = 6  # seeds to confirm with, at least: their interval of the median holds 96.9 %
+MOST_SETTINGS = 60  # of one command; more options at an edge wait for the next
+BRACKET = 3.0  # factor on both sides of an lr that follows the batch size
+NO_SWEEP = "hydra.sweeper.params=null"  # a recipe's own grid would multiply this one
+ONLY = "hydra.sweeper.only"
+SEARCH = "sweep=optuna"
+
+
+@dataclass(frozen=True)
+class Next:
+    """A multirun to be typed next.
+
+    Args:
+        command: as typed in a shell.
+        aim: what it is for, in words.
+        runs: how many it trains.
+        steps: of all runs together, about; None where no run tells.
+        seconds: of training in one process, about; None where no run tells.
+    """
+
+    command: str
+    aim: str
+    runs: int
+    steps: int | None = None
+    seconds: float | None = None
+
+    @property
+    def price(self) -> str:
+        """What it costs, in words."""
+        told = counted(self.runs, "run")
+        if self.steps is not None:
+            told += f", about {_rough(self.steps):,} run-steps"
+        if self.seconds is not None:
+            told += f", up to {_told(self.seconds)}"
+        return told
+
+
+def _rough(value: float) -> int:
+    """Return a number with two digits."""
+    digits = 10 ** max(0, math.floor(math.log10(value)) - 1) if value > 0 else 1
+    return round(value / digits) * digits
+
+
+def _told(seconds: float) -> str:
+    if seconds < 1:
+        return "a second of training"
+    if seconds < 120:
+        return f"{_rough(seconds)} s of training"
+    minutes = seconds / 60
+    if minutes < 120:
+        return f"{_rough(minutes)} min of training"
+    return f"{_rough(minutes / 60)} h of training"
+
+
+Options = Mapping[str, tuple[Value, ...]]
+
+
+def further(
+    study: Study, winner: Setting, tied: Sequence[Setting], found: Sequence[Place]
+) -> Next | None:
+    """Return the sweep that goes on beyond edges or between coarse neighbours; None if all is fine.
+
+    It keeps the inner neighbour of an edge, since the winner would else be the new grid's edge, and
+    neighbours in other numbers that are tied with the winner. Where the batch size moves, lr is
+    bracketed again: by `BRACKET` around the winner's and what the linear rule makes of it.
+
+    Args:
+        study: the trials.
+        winner: the best.
+        tied: those that may be the best too.
+        found: of `places`.
+    """
+    moving = [place for place in found if place.further]
+    rate = learning_rate(study)
+    moved = any(place.key == BATCH and place.edge for place in moving)
+    if moved:  # lr is bracketed anyway
+        moving = [place for place in moving if place.key != rate or place.edge]
+    moving.sort(key=lambda place: (place.key != BATCH, -study.influence.get(place.key, 0.0)))
+    options: dict[str, tuple[Value, ...]] = {k: (v,) for k, v in winner.values.items()}
+    aims: list[str] = []
+    for place in moving:
+        values = dict(options) | {place.key: ordered(place.further)}
+        if place.key == rate and moved:
+            values[place.key] = ordered([*options[rate], *place.further])
+        if place.key == BATCH and place.edge and rate:
+            values[rate] = ordered([*options[rate], *_bracket(place, winner, rate)])
+        if math.prod(map(len, values.values())) > MOST_SETTINGS and aims:
+            continue
+        options = values
+        words = {1: "larger {}", -1: "smaller {}", 0: "a finer grid of {}"}[place.edge]
+        aims.append(words.format(short(place.key)))
+        if place.key == BATCH and place.edge and rate:
+            aims.append(f"{short(rate)} around it")
+    if not aims:
+        return None
+    for place in found:
+        near = [s.setting for s in (place.below, place.above) if s and s.setting in tied]
+        values = dict(options) | {
+            place.key: ordered([*options[place.key], *(s.values[place.key] for s in near if s)])
+        }
+        if not place.further and math.prod(map(len, values.values())) <= MOST_SETTINGS:
+            options = values
+    return command(study, combinations(options), _seeds(study), f"try {' and '.join(aims)}")
+
+
+def _bracket(place: Place, winner: Setting, rate: str) -> list[float]:
+    """Return learning rates for batch sizes beyond the winner's."""
+    lr = number_in(winner.values[rate]) or 0.0
+    ends = [lr * number / place.at for number in place.further] + [lr]
+    low, high = min(ends) / BRACKET, max(ends) * BRACKET
+    inner = [lr * BRACKET**n for n in range(-3, 4)]
+    return [float(f"{v:.2g}") for v in inner if low * 0.99 <= v <= high * 1.01]
+
+
+def confirm(study: Study, winner: Setting, tied: Sequence[Setting]) -> Next | None:
+    """Return the sweep that repeats the winner and all tied with it, and nothing else."""
+    if not study.swept:
+        return first(study)
+    who = "the best setting" if not tied else f"the best setting and the {len(tied)} tied with it"
+    if len(tied) == 1:
+        who = "the best setting and the one tied with it"
+    chosen = [dict(s.values) for s in (winner, *tied)]
+    return command(study, chosen, _fresh(study), f"confirm {who} with fresh seeds")
+
+
+def repeat(study: Study, winner: Setting) -> str:
+    """Return the command that trains a setting again with the seeds of its trials."""
+    seeds = _typed_seeds(winner.trials)
+    return command(study, [winner.values], seeds, "repeat it", follow=False).command
+
+
+def combinations(options: Options) -> list[dict[str, Value]]:
+    """Return all combinations of the values of some options."""
+    rows = itertools.product(*options.values())
+    return [dict(zip(options, row, strict=True)) for row in rows]
+
+
+def first(study: Study) -> Next | None:
+    """Return a sweep of the learning rate, for runs that varied nothing but their seeds."""
+    rate = (study.config.get("optimizer") or {}).get("lr")
+    if not isinstance(rate, (int, float)) or rate <= 0:
+        return None
+    shared = tuple(w for w in study.shared if not w.lstrip("+").startswith("optimizer.lr="))
+    values = [{"optimizer.lr": float(f"{rate * factor:.2g}")} for factor in (0.01, 0.1, 1, 10)]
+    aim = "find out how much the learning rate matters"
+    return command(replace(study, shared=shared), values, _seeds(study), aim, follow=False)
+
+
+def without_winner(study: Study) -> Next | None:
+    """Return a sweep of smaller learning rates, where trials diverged and no setting ended well."""
+    rate = learning_rate(study)
+    if rate is None or not any(t.status == Status.DIVERGED for t in study.trials):
+        return None
+    options = {key: ordered(t.values[key] for t in study.trials) for key in study.swept}
+    least = number_in(options[rate][0]) or 0.0
+    options[rate] = tuple(float(f"{least * factor:.2g}") for factor in (0.01, 0.03, 0.1, 0.3))
+    aim = "smaller learning rates, since none ended well"
+    return command(study, combinations(options), _seeds(study), aim)
+
+
+def unfinished(study: Study) -> Next | None:
+    """Return the command that trains what is left; nothing where the trials are no whole grid."""
+    own = [t for t in study.trials if t.directory.is_relative_to(study.directory)]
+    if all(trial.status in (Status.OK, Status.DIVERGED, Status.FAILED) for trial in own):
+        return None
+    settings = list({tuple(t.values.values()): dict(t.values) for t in own}.values())
+    if len(settings) * math.prod(map(len, _luck(own).values())) != len(own):
+        return None
+    words = [*_typed_seeds(own), f"sweep_dir={study.directory}"]
+    found = command(study, settings, words, "train the trials that have not ended", follow=False)
+    left = sum(t.status not in (Status.OK, Status.DIVERGED, Status.FAILED) for t in own)
+    return replace(found, runs=left, steps=None, seconds=None)
+
+
+def command(
+    study: Study,
+    settings: Sequence[Mapping[str, Value]],
+    seeds: Sequence[str],
+    aim: str,
+    follow: bool = True,
+) -> Next:
+    """Return a multirun of some settings, as it is typed in a shell, and its price.
+
+    Where they are not all combinations of their values, `hydra.sweeper.only` says which are meant.
+
+    Args:
+        study: whose shared overrides are kept.
+        settings: values by option.
+        seeds: words such as `seed=0,1`.
+        aim: what it is for.
+        follow: whether its report is to count the trials of this study.
+    """
+    options = {key: ordered(s[key] for s in settings) for key in settings[0]}
+    shared = [word for word in study.shared if word != SEARCH]
+    recipe = any(word.partition("=")[0] in RECIPES for word in shared)
+    words = [f"{key}={','.join(map(text, values))}" for key, values in options.items()]
+    if math.prod(map(len, options.values())) > len(settings):
+        several = [key for key, values in options.items() if len(values) > 1]
+        rows = [f"[{','.join(text(s[key]) for key in several)}]" for s in settings]
+        words.append(f"{ONLY}=[{','.join(rows)}]")
+    after = [f"{AFTER}{study.directory}"] if follow else []
+    typed = [*shared, *([NO_SWEEP] if recipe else []), *words, *seeds, *after]
+    made = shlex.join([*command_words("train"), "-m", *typed])
+    count = math.prod(_count(word) for word in seeds)
+    steps, seconds = _price(study, settings)
+    return Next(
+        made, aim, len(settings) * count,
+        None if steps is None else round(steps * count),
+        None if seconds is None else seconds * count,
+    )  # fmt: skip
+
+
+def _count(word: str) -> int:
+    """Return how many values a word such as `seed=0,1` or `seed=range(3,8)` gives."""
+    key, _, row = word.partition("=")
+    if key == "sweep_dir":
+        return 1
+    if row.startswith("range("):
+        low, high = map(int, row[6:-1].split(","))
+        return high - low
+    return row.count(",") + 1
+
+
+def _price(
+    study: Study, settings: Sequence[Mapping[str, Value]]
+) -> tuple[float | None, float | None]:
+    """Return the steps and seconds of one run of each setting, by what trials took so far.
+
+    A trial with another batch size takes as many samples: more, smaller steps; with a budget of
+    steps it takes as many steps.
+    """
+    done = [t for t in study.trials if t.status == Status.OK and t.step and t.samples]
+    if not done:
+        return None, None
+    samples = [t.samples for t in done if t.samples]
+    budget = (study.config.get("stop") or {}).get("steps")
+    total = 0.0
+    for setting in settings:
+        same = [t.step for t in done if t.step and t.values.get(BATCH) == setting.get(BATCH)]
+        batch = number_in(setting[BATCH]) if BATCH in setting else None
+        if same or batch is None:
+            total += max(same, default=max(t.step for t in done if t.step))
+        else:
+            total += min(max(samples) / batch, budget or math.inf)
+    pace = [t.seconds / t.step for t in done if t.seconds and t.step]
+    return total, total * sorted(pace)[len(pace) // 2] if pace else None
+
+
+def _seeds(study: Study) -> list[str]:
+    """Return the seeds of a study as they are typed."""
+    return _typed_seeds(study.trials)
+
+
+def _typed_seeds(trials: Sequence[Trial]) -> list[str]:
+    return [f"{key}={_row(own)}" for key, own in _luck(trials).items()]
+
+
+def _fresh(study: Study) -> list[str]:
+    """Return seeds that no trial had: as many as there were, and six at least."""
+    luck = _luck(study.trials) or {"seed": [int(study.config.get("seed", 0))]}
+    key, own = next(iter(luck.items()))
+    count, least = max(FRESH, len(own)), max(own) + 1
+    rest = [f"{other}={_row(numbers)}" for other, numbers in luck.items() if other != key]
+    return [f"{key}={_row(range(least, least + count))}", *rest]
+
+
+def _row(numbers: Sequence[int]) -> str:
+    """Return `0,1,2`, or `range(0,8)` for a longer row."""
+    least, most = numbers[0], numbers[-1]
+    if len(numbers) > FEW and most - least == len(numbers) - 1:
+        return f"range({least},{most + 1})"
+    return ",".join(map(str, numbers))
+
+
+def _luck(trials: Iterable[Trial]) -> dict[str, list[int]]:
+    """Return the seeds that trials had, by option."""
+    found: dict[str, set[int]] = {}
+    for trial in trials:
+        for word in trial.seed.split():
+            key, _, number = word.partition("=")
+            if number.isdigit():
+                found.setdefault(key, set()).add(int(number))
+    return {key: sorted(numbers) for key, numbers in found.items()}

@@ -1,0 +1,47 @@
+"""How commands are typed here: `python src/train.py` in a clone, `descent train` elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCRIPTS = ("train", "eval", "report", "dashboard")
+_PACKAGE = Path(__file__).parents[1]
+CLONE = not (_PACKAGE / "conf").is_dir()  # which the wheel carries within the package
+CONF = _PACKAGE.parents[1] / "conf" if CLONE else _PACKAGE / "conf"
+
+_console = not CLONE
+
+
+def use_console() -> None:
+    """From now on, tell commands as those of the `descent` program, which was typed."""
+    global _console
+    _console = True
+
+
+def command_words(script: str) -> list[str]:
+    """Return how a command begins, word by word."""
+    return ["descent", script] if _console else ["python", f"src/{script}.py"]
+
+
+def command(script: str) -> str:
+    """Return how a command begins: `python src/train.py` or `descent train`."""
+    return " ".join(command_words(script))
+
+
+def program(script: str) -> str:
+    """Return what a script is called in a sentence: `src/train.py` or `descent train`."""
+    return command(script).removeprefix("python ")
+
+
+def install(extra: str) -> str:
+    """Return the command that installs what an extra needs."""
+    return (
+        f"pip install -e '.[{extra}]' -c constraints.txt"
+        if CLONE
+        else (f"pip install 'descent[{extra}]'")
+    )
+
+
+def script_path(script: str) -> Path:
+    """Return the file of a command, which the wheel carries beside `conf/`."""
+    return (_PACKAGE.parent if CLONE else _PACKAGE / "scripts") / f"{script}.py"

@@ -1,0 +1,96 @@
+"""A server process that has imported what workers need, so that they are forked in no time.
+
+A worker that starts from nothing takes as long to import torch as this process does, and it starts
+only when this one has checked all jobs. The server imports at the same time as this process, on
+another core.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+from descent.signals import PARENT, deaf, end_with_parent
+
+if multiprocessing.parent_process() is None:  # the server itself, before what takes its time
+    end_with_parent(watch=False)
+    if PARENT in os.environ:  # Ctrl-C is for the launcher to answer; workers take this over
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import torch
+
+import descent.sweep.tasks
+import descent.training  # noqa: F401
+
+
+def _import_more() -> None:
+    import polars  # noqa: F401
+    import sklearn.datasets  # noqa: F401
+    from torch.utils.tensorboard import summary  # noqa: F401
+
+    # the first optimizer of a process imports much more of torch
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+
+_import_more()
+atexit.register(gc.freeze)  # as in `cli`: this process's end is waited for
+
+
+PRELOADED = "descent.sweep.forkserver"
+_begun = False
+
+
+def begin(environment: Mapping[str, str]) -> None:
+    """Start the server, once; it goes when this process goes.
+
+    Args:
+        environment: variables for the workers.
+    """
+    global _begun
+    if sys.platform != "linux" or _begun:  # elsewhere threads of system libraries forbid to fork
+        return
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload([PRELOADED])
+    # Python 3.11 does not tell the server where to import from
+    where = os.pathsep.join(path for path in sys.path if path)
+    try:
+        variables = {**environment, "PYTHONPATH": where, PARENT: str(os.getpid())}
+        with _variables(variables), deaf():
+            forkserver.ensure_running()
+    except OSError:  # no sockets to be had: workers start from nothing
+        return
+    _begun = True
+
+
+def give_up() -> None:
+    """Fork from the server no more: it died."""
+    global _begun
+    _begun = False
+
+
+def context() -> Any:
+    """Return the multiprocessing context that forks from the server; None if there is no server."""
+    return get_context("forkserver") if _begun else None
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
