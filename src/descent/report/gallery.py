@@ -9,6 +9,7 @@ from descent.report.curves import losses, validation
 from descent.report.diagnostics import diagnostics
 from descent.report.heights import heights_of
 from descent.report.plane import LEAST_PLACES, plane
+from descent.report.predictions import prediction_pictures
 from descent.report.profile import profile
 from descent.report.record import Axis, Record
 from descent.report.style import Picture
@@ -35,6 +36,7 @@ def run_pictures(
         _ground(records, trust, notes),
         weights(records, x),
         diagnostics(records, x),
+        *prediction_pictures(records, trust, notes),
     ]
     return [picture for picture in drawn if picture is not None]
 
