@@ -10,19 +10,19 @@ import polars as pl
 import pytest
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from descent.records.run import Run
 from descent.report.importance import importance
 from descent.report.predicted import Predicted, predicted
 from descent.report.predictions import prediction_pictures
 from descent.report.record import read_record
 from descent.report.style import shown
-from descent.runs import Run
 
 Train = Callable[..., Run]
 QUICK = ("logger=none", "picture=false", "~callbacks.full_loss", "~callbacks.path")
 
 
 def houses(path: Path) -> None:
-    """Write 200 rows whose price is about 2 area + 40 in Bonn; the noise beside them means nothing."""
+    """Write 200 rows whose price is about 2 area + 40 in Bonn; noise means nothing."""
     random = np.random.default_rng(0)
     area, town = random.normal(100, 20, 200), random.choice(["Bonn", "Ulm"], 200)
     price = 2 * area + 40 * (town == "Bonn") + random.normal(0, 8, 200)

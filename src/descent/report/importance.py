@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from descent.data.arrays import Column, Task
-from descent.report.picture import Picture
 from descent.report.predicted import Predicted
-from descent.report.style import BLUE, listed, new_figure, shown
+from descent.report.style import BLUE, Picture, listed, new_figure, shown
 
 REPEATS = 10
 MOST_ROWS = 1000

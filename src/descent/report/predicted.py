@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from descent.blueprint import build_model
-from descent.config import check_targets, check_values
+from descent.config.check import check_targets, check_values
 from descent.data.arrays import Arrays, Task
 from descent.data.prepare import prepare
+from descent.engine.blueprint import build_model
 from descent.errors import UserError, first_line
+from descent.records.run import BEST, LAST
 from descent.report.record import Record
-from descent.runs import BEST, LAST
 from descent.shapes import Float, Int, Shaped
 
 PIECE = 2**16  # rows predicted at a time

@@ -9,7 +9,6 @@ import numpy as np
 
 from descent.data.arrays import Column, Task
 from descent.errors import UserError, counted
-from descent.report.picture import Picture
 from descent.report.record import Record
 from descent.report.style import (
     BLACK,
@@ -18,6 +17,7 @@ from descent.report.style import (
     GREY,
     MARKERS,
     VERMILION,
+    Picture,
     legend_below,
     listed,
     new_figure,
