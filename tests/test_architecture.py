@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 FILES = sorted(SRC.rglob("*.py"))
 MOST_LINES = 550
+MOST_AT_ROOT = 10
 
 # Rooms from the ground up: a file imports only from floors below its own, and within its floor
 # only what SAME_FLOOR names.
@@ -213,6 +214,17 @@ def test_files_are_named_for_their_subject_and_stay_short() -> None:
     for path in FILES:
         assert path.stem not in ("utils", "util", "helpers", "misc", "common"), path
         assert len(path.read_text().splitlines()) <= MOST_LINES, f"{path} is too long"
+
+
+def test_few_modules_stand_at_the_root_and_no_name_stands_twice() -> None:
+    ours = [p for p in FILES if "descent" in p.parts and not p.stem.startswith("__")]
+    assert len([p for p in ours if p.parent.name == "descent"]) <= MOST_AT_ROOT
+    inside = [p.stem for p in ours if p.parents[0] != SRC]
+    assert sorted({name for name in inside if inside.count(name) > 1}) == []
+    trees = [ast.parse(p.read_text()) for p in ours]
+    classes = [n.name for t in trees for n in t.body if isinstance(n, ast.ClassDef)]
+    public = [name for name in classes if not name.startswith("_")]
+    assert sorted({name for name in public if public.count(name) > 1} - {"Rule"}) == []
 
 
 def test_nothing_in_the_project_names_a_machine() -> None:

@@ -29,7 +29,7 @@ from descent.engine.rates import Rates, Track
 from descent.errors import UserError
 from descent.metrics import METRICS, check_metrics, default_metric, metric_named, settled_mode
 from descent.records.endings import Status
-from descent.sweep.status import Progress
+from descent.sweep.status import StatusLine
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -184,7 +184,7 @@ def report_prefers(name: str, values: list[float]) -> int:
 
 def progress_tells(name: str, values: list[float]) -> float:
     job = SimpleNamespace(config={"optimized_metric": name})
-    progress = Progress(Path(), [SimpleNamespace(jobs=[job])], 1, {})  # type: ignore[list-item]
+    progress = StatusLine(Path(), [SimpleNamespace(jobs=[job])], 1, {})  # type: ignore[list-item]
     for value in values:
         progress._improve(SimpleNamespace(metric=value))  # type: ignore[arg-type]
     assert progress._best is not None

@@ -117,6 +117,8 @@ def test_no_module_imports_itself_by_a_detour() -> None:
             if isinstance(node, ast.ImportFrom):
                 found = {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
                 graph[name] |= found & paths.keys()
+            elif isinstance(node, ast.Import):
+                graph[name] |= {alias.name for alias in node.names} & paths.keys()
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:

@@ -23,7 +23,7 @@ from descent.cli import EXIT_FAILED
 from descent.config.spelling import command_words
 from descent.data.module import DataModule
 from descent.engine.continuing import read_last
-from descent.engine.kernel import Figures as WindowFigures
+from descent.engine.kernel import Figures
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer
 from descent.errors import UserError, WriteError, first_line, out_of_memory
@@ -35,7 +35,7 @@ from descent.records.endings import Ending, Reason, Status
 from descent.records.logger import EventFileLogger
 from descent.records.result import (
     MOST_WEIGHTS,
-    Figures,
+    RunFigures,
     after,
     before,
     few_weights,
@@ -192,7 +192,7 @@ class Ticker(Observer):
     def __init__(self, tick: Callable[[int], None]) -> None:
         self._tick = tick
 
-    def window(self, learner: Learner, figures: WindowFigures) -> None:
+    def window(self, learner: Learner, figures: Figures) -> None:
         """Tell it."""
         self._tick(figures.losses.size)
 
@@ -318,12 +318,12 @@ class Finisher:
             found |= {r: _of(metrics, learner.column(r)) for r in runs if r not in found}
         return found
 
-    def _figures(self, run: int, tested: Mapping[str, float] | None) -> Figures:
+    def _figures(self, run: int, tested: Mapping[str, float] | None) -> RunFigures:
         learner, recorder, path = self._learner, self._recorder, self._path
         last = recorder.last_row(run) if recorder else {}
         weights = path.last(run, MOST_WEIGHTS) if path else {}
         model = learner.kernel.model(0) if weights else None
-        return Figures(
+        return RunFigures(
             step=learner.step,
             epoch=learner.epochs_done,
             samples=recorder.samples(run) if recorder else None,

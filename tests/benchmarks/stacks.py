@@ -29,7 +29,7 @@ from descent.engine.grouping import footprint
 from descent.job import Job
 from descent.records.run import Run
 from descent.sweep.planning import Planned
-from descent.sweep.tasks import Task, run_task
+from descent.sweep.tasks import FitTask, run_task
 from descent.training import train_together
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def alone(work: Work, rounds: int) -> list[str]:
     for _ in range(rounds + 1):
         for stacked, taken in seconds.items():
             where = Path(tempfile.mkdtemp()) / "run"
-            task = Task((Planned(0, (), config, where),), stacked)
+            task = FitTask((Planned(0, (), config, where),), stacked)
             began = time.perf_counter()
             (outcome,) = run_task(task)
             taken.append(time.perf_counter() - began)

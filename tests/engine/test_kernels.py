@@ -29,7 +29,7 @@ from descent.engine.stepping import Clip
 from descent.job import Job
 from descent.records.run import Run
 from descent.sweep.composing import Composed
-from descent.sweep.launching import Options, launch
+from descent.sweep.launching import LaunchOptions, launch
 from descent.training import train_together
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -325,7 +325,7 @@ def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, 
         for i, one in enumerate(lists)
     ]
     (tmp_path / "sweep").mkdir()
-    outcomes = launch(composed, tmp_path / "sweep", Options())
+    outcomes = launch(composed, tmp_path / "sweep", LaunchOptions())
     assert [outcome.status for outcome in outcomes] == ["ok"] * len(lists)
     assert sorted(calls) == [
         (1, "ModuleKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (3, "StackedKernel"),

@@ -20,7 +20,7 @@ from descent.engine.stacked_model import unstackable
 from descent.job import Job
 from descent.records.run import Run
 from descent.sweep.planning import Planned, prepared
-from descent.sweep.tasks import Task, run_task
+from descent.sweep.tasks import FitTask, run_task
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -59,7 +59,7 @@ def verdict(jobs: list[Planned]) -> str | None:
 
 def trained(jobs: list[Planned], where: Path, stacked: bool) -> list[Run]:
     moved = [Planned(j.number, j.overrides, j.config, where / str(j.number)) for j in jobs]
-    outcomes = run_task(Task(tuple(moved), stacked))
+    outcomes = run_task(FitTask(tuple(moved), stacked))
     assert [(o.status, o.after) for o in outcomes] == [("ok", None)] * len(jobs)
     return [Run(job.directory) for job in moved]
 
@@ -138,7 +138,7 @@ def test_a_stack_that_fails_says_so_and_why(make_job, tmp_path, monkeypatch):
     monkeypatch.setattr(tasks, "_together", broken)
     jobs = [Planned(n, (f"seed={n}",), make_job(*COMMON[:2], "model=linear", "stop.epochs=1",
             f"seed={n}", "picture=false").config, tmp_path / str(n)) for n in range(2)]  # fmt: skip
-    outcomes = run_task(Task(tuple(jobs), True))
+    outcomes = run_task(FitTask(tuple(jobs), True))
     assert [o.status for o in outcomes] == ["ok", "ok"]
     (line,) = _fallen_back(outcomes)
     assert line.startswith("2 runs trained one by one: ")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from descent.analysis.loss_records import Track, full_loss, recorded, step_loss
+from descent.analysis.loss_records import LossCurve, full_loss, recorded, step_loss
 from descent.analysis.settings import Setting
 from descent.analysis.summary import is_problem
 from descent.analysis.trials import OPTIMIZER, Study, Trial, Value, label, problem_keys
@@ -20,7 +20,7 @@ MOST_BEST = 12
 MOST_LOST = 10
 FEW = 3  # records; fewer show nothing of how a loss was lost, and its steps are read
 
-Reader = Callable[[Path], Track]
+Reader = Callable[[Path], LossCurve]
 NAMES = {FULL_LOSS: "full loss", RUNNING_LOSS: "running loss"}
 
 
@@ -124,7 +124,7 @@ def _band(setting: Setting, read: Reader) -> Band | None:
     return Band(label(setting.values), setting, step, low, median, high, each, ends)
 
 
-def _end(track: Track) -> float:
+def _end(track: LossCurve) -> float:
     known = track.loss[np.isfinite(track.loss)]
     return float(known[-1]) if len(known) else np.nan
 

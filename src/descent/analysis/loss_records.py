@@ -17,7 +17,7 @@ AXES = ("step", "samples", "seconds")
 
 
 @dataclass(frozen=True)
-class Track:
+class LossCurve:
     """A loss of one trial: [n] each, steps rising; values may be infinite or NaN."""
 
     step: np.ndarray
@@ -57,7 +57,7 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def full_loss(directory: Path, within: bool = False) -> Track:
+def full_loss(directory: Path, within: bool = False) -> LossCurve:
     """Return the full loss of a trial, from the start on.
 
     Args:
@@ -74,19 +74,19 @@ def _within(directory: Path) -> list[tuple[float, ...]]:
     return read_columns(directory / STEPS, (*AXES, "full_loss"))
 
 
-def recorded(directory: Path, name: str) -> Track:
+def recorded(directory: Path, name: str) -> LossCurve:
     """Return another column of `epochs.csv`, where it has a value."""
     return _track(read_columns(directory / EPOCHS, (*AXES, name)))
 
 
-def step_loss(directory: Path) -> Track:
+def step_loss(directory: Path) -> LossCurve:
     """Return the loss of each step's mini-batch before its update."""
     return _track(read_columns(directory / STEPS, (*AXES, "loss")))
 
 
-def _track(rows: Sequence[tuple[float, ...]]) -> Track:
+def _track(rows: Sequence[tuple[float, ...]]) -> LossCurve:
     table = np.array(rows, dtype=float).reshape(-1, len(AXES) + 1)
-    return Track(*table.T)
+    return LossCurve(*table.T)
 
 
 def at_start(directory: Path, name: str = FULL_LOSS) -> float:

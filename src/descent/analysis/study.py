@@ -34,7 +34,7 @@ NAMED = 8  # jobs named in a sentence
 
 
 @dataclass(frozen=True)
-class Job:
+class ListedJob:
     """An entry of `jobs.json`.
 
     Args:
@@ -51,7 +51,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A line of the table: the options that it gives, and all other columns."""
 
     options: Mapping[str, str]
@@ -78,7 +78,7 @@ def check_multirun(sweep: Path) -> None:
         )
 
 
-def read_rows(sweep: Path) -> tuple[list[tuple[Job, Row]], list[str]]:
+def read_rows(sweep: Path) -> tuple[list[tuple[ListedJob, TableRow]], list[str]]:
     """Return the jobs with their rows, by number, and sentences on what is not among them.
 
     Rows come from `results.csv`; those that it lacks, from the runs' own records.
@@ -114,7 +114,7 @@ def read_rows(sweep: Path) -> tuple[list[tuple[Job, Row]], list[str]]:
     return [(job, rows[job.number]) for job in found if job.number in rows], [*damage, *notes]
 
 
-def _jobs(sweep: Path) -> tuple[list[Job], bool, list[str]]:
+def _jobs(sweep: Path) -> tuple[list[ListedJob], bool, list[str]]:
     """Return the jobs, whether `jobs.json` lists them, and what is wrong with it."""
     entries = read_jobs(sweep)
     made = [job for entry in entries if (job := _job(entry, sweep)) is not None]
@@ -127,7 +127,7 @@ def _jobs(sweep: Path) -> tuple[list[Job], bool, list[str]]:
     return made, True, [f"{many} of {JOBS} cannot be read and left out."] if lost else []
 
 
-def _job(entry: Mapping[str, Any], sweep: Path) -> Job | None:
+def _job(entry: Mapping[str, Any], sweep: Path) -> ListedJob | None:
     try:
         number, directory = int(entry["number"]), str(entry["directory"])
         typed = entry["overrides"] if "overrides" in entry else _typed(sweep / directory)
@@ -136,7 +136,7 @@ def _job(entry: Mapping[str, Any], sweep: Path) -> Job | None:
         status = entry.get("status")
     except (KeyError, TypeError, ValueError):
         return None
-    return Job(number, directory, overrides, None if status is None else str(status))
+    return ListedJob(number, directory, overrides, None if status is None else str(status))
 
 
 def _typed(directory: Path) -> Sequence[str] | None:
@@ -148,15 +148,15 @@ def _typed(directory: Path) -> Sequence[str] | None:
     return found if isinstance(found, list) else None
 
 
-def _job_of(line: Row, taken: set[int]) -> Job:
+def _job_of(line: TableRow, taken: set[int]) -> ListedJob:
     """Return the job that a row tells of, where nothing else does."""
     name = PurePosixPath(line.cells["directory"]).name
     free = max(taken, default=-1) + 1
     number = int(name) if name.isdigit() and int(name) not in taken else free
-    return Job(number, name, None, None)
+    return ListedJob(number, name, None, None)
 
 
-def _lines(path: Path) -> tuple[list[Row], list[str]]:
+def _lines(path: Path) -> tuple[list[TableRow], list[str]]:
     """Return the rows that are whole, and what is wrong with the table."""
     if not path.exists():
         return [], [f"{path.name} is not there yet: the runs' own records were read."]
@@ -175,12 +175,12 @@ def _lines(path: Path) -> tuple[list[Row], list[str]]:
     return rows, [f"{path.name} is damaged: {len(kept):,} of its rows are whole."]
 
 
-def _row(header: Sequence[str], split: int, line: Sequence[str]) -> Row:
+def _row(header: Sequence[str], split: int, line: Sequence[str]) -> TableRow:
     cells = dict(zip(header[split:], line[split:], strict=True))
-    return Row(dict(zip(header[:split], line[:split], strict=True)), cells)
+    return TableRow(dict(zip(header[:split], line[:split], strict=True)), cells)
 
 
-def _own(sweep: Path) -> list[Row]:
+def _own(sweep: Path) -> list[TableRow]:
     """Return the rows that the runs' own records make."""
     try:
         return [_told(row) for row in compare(sweep)]
@@ -188,17 +188,19 @@ def _own(sweep: Path) -> list[Row]:
         return []
 
 
-def _told(row: Mapping[str, Any]) -> Row:
+def _told(row: Mapping[str, Any]) -> TableRow:
     """Return a row of `compare` as the table would hold it."""
     cells = ["" if value is None else str(value) for value in row.values()]
     return _row(list(row), list(row).index("status"), cells)
 
 
-def _matched(lines: Sequence[Row], jobs: Sequence[Job]) -> tuple[dict[int, Row], list[Row]]:
+def _matched(
+    lines: Sequence[TableRow], jobs: Sequence[ListedJob]
+) -> tuple[dict[int, TableRow], list[TableRow]]:
     """Return rows by their job, known by the end of the directory's path, and the rest."""
     places = {PurePosixPath(job.directory).parts: job.number for job in jobs}
     depths = sorted({len(parts) for parts in places}, reverse=True)
-    rows: dict[int, Row] = {}
+    rows: dict[int, TableRow] = {}
     strange = []
     for line in lines:
         parts = PurePosixPath(line.cells["directory"].replace("\\", "/")).parts
@@ -210,7 +212,7 @@ def _matched(lines: Sequence[Row], jobs: Sequence[Job]) -> tuple[dict[int, Row],
     return rows, strange
 
 
-def _lacks(row: Row | None, job: Job) -> bool:
+def _lacks(row: TableRow | None, job: ListedJob) -> bool:
     """Whether a row is missing, or may be older than what has become of its job."""
     if row is None:
         return True
@@ -218,12 +220,12 @@ def _lacks(row: Row | None, job: Job) -> bool:
     return status not in ENDED or (job.status is not None and job.status != status)
 
 
-def _newer(own: Row, row: Row | None) -> bool:
+def _newer(own: TableRow, row: TableRow | None) -> bool:
     """Whether a run's own records say more than the table does."""
     return row is None or own.cells["status"] != row.cells["status"]
 
 
-def _unlisted(sweep: Path, jobs: Sequence[Job]) -> list[str]:
+def _unlisted(sweep: Path, jobs: Sequence[ListedJob]) -> list[str]:
     """Return the directories that hold a run of no listed job."""
     known = {PurePosixPath(job.directory).parts[0] for job in jobs}
     there = [path for path in sweep.iterdir() if path.name not in known]
@@ -254,8 +256,8 @@ INCIDENTAL = ("trust", "picture", "report", "logger", "name", "resume", "sweep_d
 class Found:
     """A job, its row of the table, its options by name, and the multirun that it is of."""
 
-    job: Job
-    row: Row
+    job: ListedJob
+    row: TableRow
     options: Mapping[str, str]
     sweep: Path
 
@@ -265,7 +267,7 @@ class Found:
         return " ".join(f"{key}={value}" for key, value in self.options.items() if is_seed(key))
 
 
-def found(job: Job, row: Row, sweep: Path) -> Found:
+def found(job: ListedJob, row: TableRow, sweep: Path) -> Found:
     """Return a job with its options: those typed, else those that the table shows."""
     if job.overrides is None:
         return Found(job, row, _telling(row.options), sweep)
@@ -490,7 +492,7 @@ def _float(cell: str) -> float | None:
         return None
 
 
-def _command(job: Job, options: Mapping[str, str]) -> str:
+def _command(job: ListedJob, options: Mapping[str, str]) -> str:
     typed = job.overrides
     words = [f"{key}={value}" for key, value in options.items()] if typed is None else [*typed]
     words = [word for word in words if not word.startswith(AFTER)]
@@ -510,7 +512,7 @@ def _config(trials: Sequence[Trial]) -> dict[str, Any]:
     return {}
 
 
-def _shared(job: Job, swept: Sequence[str]) -> tuple[str, ...]:
+def _shared(job: ListedJob, swept: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that a job shares with all others, as typed."""
     words = [word for word in job.overrides or () if not word.startswith(AFTER)]
     return tuple(word for word in words if word.lstrip("+").partition("=")[0] not in swept)

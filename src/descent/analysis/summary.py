@@ -46,7 +46,7 @@ MOST_FAILURES = 20
 
 
 @dataclass(frozen=True)
-class Setting:
+class SettingScores:
     """Runs that differ in their seed only.
 
     Args:
@@ -80,7 +80,7 @@ class Setting:
         return f"{mean:.4g} ± {statistics.stdev(self.scores):.2g}"
 
 
-def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
+def settings(rows: Sequence[Row], metric: str) -> list[SettingScores]:
     """Return the settings, best first; those that lost a run, or have no score, come last.
 
     Of several problems (data sets, landscapes), whose scores cannot be compared, they take turns.
@@ -90,12 +90,14 @@ def settings(rows: Sequence[Row], metric: str) -> list[Setting]:
         metric: what was optimized, such as `val/loss`: its best epoch's value, else the last.
     """
     made = [
-        Setting(dict(values), len(own), [s for row in own if (s := score(row, metric)) is not None])
+        SettingScores(
+            dict(values), len(own), [s for row in own if (s := score(row, metric)) is not None]
+        )
         for values, own in by_setting(rows).items()
     ]
     sign = 1 if lower_is_better(metric) else -1
     made.sort(key=lambda s: (math.isnan(s.mean), not s.scores, sign * _or_zero(s.mean)))
-    problems: dict[tuple[str, ...], list[Setting]] = {}
+    problems: dict[tuple[str, ...], list[SettingScores]] = {}
     for setting in made:
         problems.setdefault(setting.problem, []).append(setting)
     return [s for row in zip_longest(*problems.values()) for s in row if s is not None]
@@ -179,7 +181,7 @@ def _print_runs(console: Console, rows: Sequence[Row]) -> None:
         console.print(f"{left_out} more columns are in {RESULTS}.")
 
 
-def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> None:
+def _print_settings(console: Console, found: Sequence[SettingScores], metric: str) -> None:
     from rich.table import Table
 
     table = Table()
@@ -195,7 +197,7 @@ def _print_settings(console: Console, found: Sequence[Setting], metric: str) -> 
         console.print(f"the best {MOST_SETTINGS} of {len(found):,} settings")
 
 
-def _print_folds(console: Console, found: Sequence[Setting], metric: str) -> None:
+def _print_folds(console: Console, found: Sequence[SettingScores], metric: str) -> None:
     """Print the mean over folds of each setting, best first."""
     for setting in found[:MOST_SETTINGS]:
         values = " ".join(f"{key}={value}" for key, value in setting.values.items() if value)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.analysis.loss_records import Track, at_start, full_loss
+from descent.analysis.loss_records import LossCurve, at_start, full_loss
 from descent.analysis.trials import BATCH, OPTIMIZER, number_in, problem_keys
 from descent.records.endings import Status
 from descent.records.tables import FULL_LOSS
@@ -144,7 +144,7 @@ def hits(study: Study, target: float) -> dict[int, Hit | None]:
     }
 
 
-def hit_of(track: Track, target: float) -> Hit | None:
+def hit_of(track: LossCurve, target: float) -> Hit | None:
     """Return when a loss crossed the target; None if it never did."""
     below = np.flatnonzero(track.loss <= target)
     if not len(below):

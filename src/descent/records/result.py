@@ -28,7 +28,7 @@ STOPPED_EARLY = (Reason.TARGET, Reason.EARLY_STOPPING, Reason.STOPPED)
 
 
 @dataclass(frozen=True)
-class Figures:
+class RunFigures:
     """Where a run stood when it ended.
 
     Args:
@@ -72,7 +72,7 @@ def before(config: Mapping[str, Any], overrides: Sequence[str], device: str) -> 
     }
 
 
-def after(begun: Mapping[str, Any], ending: Ending, figures: Figures) -> dict[str, Any]:
+def after(begun: Mapping[str, Any], ending: Ending, figures: RunFigures) -> dict[str, Any]:
     """Return the result of a run that has ended.
 
     Args:

@@ -7,44 +7,16 @@ another core.
 
 from __future__ import annotations
 
-import atexit
-import gc
-import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
-from descent.signals import PARENT, deaf, end_with_parent
+from descent.signals import PARENT, deaf
 
-if multiprocessing.parent_process() is None:  # the server itself, before what takes its time
-    end_with_parent(watch=False)
-    if PARENT in os.environ:  # Ctrl-C is for the launcher to answer; workers take this over
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-import torch
-
-import descent.sweep.tasks
-import descent.training  # noqa: F401
-
-
-def _import_more() -> None:
-    import polars  # noqa: F401
-    import sklearn.datasets  # noqa: F401
-    from torch.utils.tensorboard import summary  # noqa: F401
-
-    # the first optimizer of a process imports much more of torch
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-
-
-_import_more()
-atexit.register(gc.freeze)  # as in `cli`: this process's end is waited for
-
-
-PRELOADED = "descent.sweep.forkserver"
+PRELOADED = ("descent.sweep.preload", "descent.sweep.tasks")
 _begun = False
 
 
@@ -59,7 +31,7 @@ def begin(environment: Mapping[str, str]) -> None:
         return
     from multiprocessing import forkserver
 
-    forkserver.set_forkserver_preload([PRELOADED])
+    forkserver.set_forkserver_preload([*PRELOADED])
     # Python 3.11 does not tell the server where to import from
     where = os.pathsep.join(path for path in sys.path if path)
     try:

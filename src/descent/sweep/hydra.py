@@ -71,14 +71,14 @@ def launch_jobs(
             raise UserError(f"In {error}: {words}") from error
         finally:
             HydraConfig.instance().set_config(master)
-        from descent.sweep.launching import Options, launch
+        from descent.sweep.launching import LaunchOptions, launch
         from descent.sweep.workers import Workers
 
         sweep = from_here(Path(str(master.hydra.sweep.dir)))
         try:
             where = Workers(engine, count, address)
             with answering(unwind):
-                outcomes = launch(composed, sweep, Options(where, stack, on_failure, seconds))
+                outcomes = launch(composed, sweep, LaunchOptions(where, stack, on_failure, seconds))
         except Interrupted as error:
             command = _true_table(sweep)
             if command:

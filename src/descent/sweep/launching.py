@@ -29,8 +29,8 @@ from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.executors import Engine
 from descent.sweep.planning import Group, Planned, Stand, plan, prepared, stand, telling
-from descent.sweep.status import Progress
-from descent.sweep.tasks import Outcome, Task, mark_ended, run_task, split_task, warm_up
+from descent.sweep.status import StatusLine
+from descent.sweep.tasks import FitTask, Outcome, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 
@@ -74,7 +74,7 @@ ROOM = 1200  # bytes of jobs.json and results.csv that a job takes
 
 
 @dataclass(frozen=True)
-class Options:
+class LaunchOptions:
     """How a multirun is trained.
 
     Args:
@@ -90,7 +90,7 @@ class Options:
     job_seconds: float | None = None
 
 
-def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[Outcome]:
+def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) -> list[Outcome]:
     """Train the jobs of a multirun; return how each ended, in their order.
 
     Raises:
@@ -121,7 +121,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: Options) -> list[
             print(line, flush=True)
         try:
             steps = sum(_steps(job) for task in tasks for job in task.jobs)
-            with Progress(sweep, tasks, steps, outcomes) as progress:
+            with StatusLine(sweep, tasks, steps, outcomes) as progress:
                 tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
                 limit = Limit(options.job_seconds, progress)
                 for outcome in _trained(tasks, options.workers, limit, here=engine is None):
@@ -176,11 +176,11 @@ class Limit:
         progress: where workers note what they do.
     """
 
-    def __init__(self, seconds: float | None, progress: Progress) -> None:
+    def __init__(self, seconds: float | None, progress: StatusLine) -> None:
         self.seconds, self._progress = seconds, progress
         self._moved: dict[int, tuple[float, float]] = {}  # by row: steps, and since when
 
-    def overdue(self, task: Task, since: float) -> str | None:
+    def overdue(self, task: FitTask, since: float) -> str | None:
         """Return a sentence if a task takes too long that was handed over at a time."""
         if self.seconds is None:
             return None
@@ -209,7 +209,7 @@ def _runs_others(group: Group) -> bool:
 
 
 def _trained(
-    tasks: Sequence[Task], workers: Workers, limit: Limit, here: bool
+    tasks: Sequence[FitTask], workers: Workers, limit: Limit, here: bool
 ) -> Iterator[Outcome]:
     if here:
         for task in tasks:
@@ -309,7 +309,7 @@ def _model_of(config: Mapping[str, Any], data: Description) -> nn.Module | None:
         return None
 
 
-def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[str]]:
+def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTask], list[str]]:
     """Cut groups into what a worker takes at a time; say what was done with each."""
     tasks, lines = [], []
     cores = _cores(options.workers)
@@ -317,7 +317,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         count = len(group.jobs)
         runs = counted(count, "run")
         if group.alone is not None:
-            tasks += [Task((job,), False) for job in group.jobs]
+            tasks += [FitTask((job,), False) for job in group.jobs]
             lines.append(f"group {number}: {runs} alone, one by one: {group.alone}")
             continue
         going, group = _going_on(group)
@@ -341,7 +341,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
         jobs = sorted(group.jobs, key=lambda job: (job.config["seed"], job.number))
         ends = [count * (i + 1) // stacks for i in range(stacks)]
         parts = [tuple(jobs[a:b]) for a, b in pairwise([0, *ends])]
-        tasks += [Task(part, True, group.turn is not None) for part in parts]
+        tasks += [FitTask(part, True, group.turn is not None) for part in parts]
         parameters, most = sum(p.numel() for p in model.parameters()), max(map(len, parts))
         lines.append(
             f"group {number}: {runs} in {len(parts)} {'stack' if group.turn is None else 'loop'}"
@@ -353,7 +353,7 @@ def _tasks(groups: Sequence[Group], options: Options) -> tuple[list[Task], list[
     return sorted(tasks, key=_task_seconds, reverse=True), lines
 
 
-def _going_on(group: Group) -> tuple[list[Task], Group]:
+def _going_on(group: Group) -> tuple[list[FitTask], Group]:
     """Return tasks of jobs that a killed attempt had saved, and the group of the others."""
     by_stand: dict[Stand, list[Planned]] = {}
     rest: list[Planned] = []
@@ -361,7 +361,7 @@ def _going_on(group: Group) -> tuple[list[Task], Group]:
         found = stand(job)
         (rest if found is None else by_stand.setdefault(found, [])).append(job)
     tasks = [
-        Task(
+        FitTask(
             tuple(sorted(jobs, key=lambda job: (job.config["seed"], job.number))), True,
             group.turn is not None, stack=at.stack,
         )
@@ -389,7 +389,7 @@ def _steps(job: Planned) -> int:
     return min(n for n in (steps, epochs and epochs * per_epoch) if n)
 
 
-def _task_seconds(task: Task) -> float:
+def _task_seconds(task: FitTask) -> float:
     """Guess what a task takes on one core."""
     first = task.jobs[0].config
     steps = _steps(task.jobs[0]) * len(task.jobs)
@@ -403,7 +403,7 @@ def _task_seconds(task: Task) -> float:
 
 
 def _group_seconds(group: Group) -> float:
-    return _task_seconds(Task(tuple(group.jobs), group.alone is None, group.turn is not None))
+    return _task_seconds(FitTask(tuple(group.jobs), group.alone is None, group.turn is not None))
 
 
 def _finished(job: Planned) -> Outcome:

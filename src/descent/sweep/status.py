@@ -13,14 +13,14 @@ import numpy as np
 from descent.callbacks.live import LiveLine
 from descent.files.atomic import remove_file, write
 from descent.metrics import lower_is_better
-from descent.sweep.tasks import STEPS, Outcome, Task
+from descent.sweep.tasks import STEPS, FitTask, Outcome
 
 BOARD = ".progress"
 REDRAW_SECONDS = 0.2
 PLAIN_SECONDS = 5.0  # between lines where nobody watches
 
 
-class Progress:
+class StatusLine:
     """Redraws itself on a terminal; elsewhere a few plain lines.
 
     Args:
@@ -31,7 +31,7 @@ class Progress:
     """
 
     def __init__(
-        self, sweep: Path, tasks: Sequence[Task], steps: int, before: Mapping[int, Outcome]
+        self, sweep: Path, tasks: Sequence[FitTask], steps: int, before: Mapping[int, Outcome]
     ) -> None:
         self._path = sweep / BOARD
         self._jobs = sum(len(task.jobs) for task in tasks)
@@ -69,7 +69,7 @@ class Progress:
         better = min if lower_is_better(self._name) else max
         self._best = outcome.metric if self._best is None else better(self._best, outcome.metric)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> StatusLine:
         if self._rows:
             write(self._path, bytes(16 * self._rows))
             self._board = np.memmap(self._path, dtype=np.float64, mode="r").reshape(-1, 2)

@@ -17,7 +17,7 @@ from descent.errors import UserError, WriteError, first_line
 from descent.files.atomic import FATAL, appending, clear, clear_parts, make_directory
 from descent.job import Job
 from descent.records.endings import Ending, Reason, Status
-from descent.records.result import Figures, after, line_of, optimized
+from descent.records.result import RunFigures, after, line_of, optimized
 from descent.records.run import FILES, LOG, LogFile, Run
 from descent.signals import received
 from descent.sweep.planning import FINAL, Planned, prepared
@@ -29,7 +29,7 @@ LOG_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True)
-class Task:
+class FitTask:
     """Some jobs for one worker.
 
     Args:
@@ -71,7 +71,7 @@ class Outcome:
     after: str | None = None
 
 
-def run_task(task: Task) -> list[Outcome]:
+def run_task(task: FitTask) -> list[Outcome]:
     """Train the jobs; what goes wrong with one is that one's outcome."""
     import torch
 
@@ -101,19 +101,19 @@ def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
     """Import what stacks need and prepare their data: in a worker, while jobs are being checked."""
     import torch
 
-    import descent.sweep.forkserver  # noqa: F401
+    import descent.sweep.preload  # noqa: F401
 
     torch.set_num_threads(1)
     for config in data:
         prepared(config)
 
 
-def split_task(task: Task) -> list[Task]:
+def split_task(task: FitTask) -> list[FitTask]:
     """Return a task's jobs one by one."""
     return [replace(task, jobs=(job,), after=DIED) for job in task.jobs]
 
 
-def _together(task: Task, tick: Callable[[int], None], done: Callable[[Outcome], None]) -> None:
+def _together(task: FitTask, tick: Callable[[int], None], done: Callable[[Outcome], None]) -> None:
     """Train jobs in one fit; tell each outcome when it is known."""
     from descent.training import train_together
 
@@ -211,7 +211,7 @@ def mark_ended(job: Planned, ending: Ending) -> None:
     with suppress(UserError):
         begun = run.result()
         if begun["status"] == Status.RUNNING:
-            unknown = Figures(0, 0, None, 0.0, {}, {}, None)
+            unknown = RunFigures(0, 0, None, 0.0, {}, {}, None)
             run.write_result(after(begun, ending, unknown))
 
 
@@ -267,7 +267,7 @@ def _log_file(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _open_board(task: Task) -> tuple[np.ndarray, int]:
+def _open_board(task: FitTask) -> tuple[np.ndarray, int]:
     """Return the board [tasks, 2] and the task's row of it."""
     path, row = task.board or (None, 0)
     try:
@@ -278,13 +278,13 @@ def _open_board(task: Task) -> tuple[np.ndarray, int]:
     return np.zeros((1, 2)), 0
 
 
-def _note_began(task: Task) -> None:
+def _note_began(task: FitTask) -> None:
     board, row = _open_board(task)
     board[row] = 0.0, time.monotonic()
 
 
 @contextmanager
-def _board(task: Task) -> Iterator[Callable[[int], None]]:
+def _board(task: FitTask) -> Iterator[Callable[[int], None]]:
     """Give what notes run-steps on the board, a few times a second and at the end."""
     board, row = _open_board(task)
     total, noted = 0.0, 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from descent.analysis.critical_batch import Scaling, scalings
-from descent.analysis.loss_records import Track
+from descent.analysis.loss_records import LossCurve
 from descent.analysis.targets import hit_of
 from descent.analysis.trials import Study, Trial
 
@@ -49,7 +49,7 @@ def found(
             epoch = -(-rows // batch)
             step = np.unique([*range(0, epochs * epoch + 1, every or epoch), epochs * epoch])
             losses = np.array([loss(s / needed) for s in step])
-            track = Track(step.astype(float), step * batch, step * 1e-3, losses)
+            track = LossCurve(step.astype(float), step * batch, step * 1e-3, losses)
             number = len(trials)
             hits[number] = hit_of(track, target)
             values = {"data.batch_size": float(batch)}

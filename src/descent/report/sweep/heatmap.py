@@ -40,7 +40,7 @@ LETTER = 0.62  # width of a letter of a label in font sizes
 
 
 @dataclass(frozen=True)
-class Layout:
+class PanelLayout:
     """How panels are laid out.
 
     Args:
@@ -60,7 +60,7 @@ class Layout:
     size: float
 
 
-def lay_out(grids: Sequence[Grid], own_scales: bool = False) -> Layout:
+def lay_out(grids: Sequence[Grid], own_scales: bool = False) -> PanelLayout:
     """Return the layout whose cells tell most in letters that are read, in as few rows as may be.
 
     Args:
@@ -81,7 +81,7 @@ def lay_out(grids: Sequence[Grid], own_scales: bool = False) -> Layout:
         most = max(0.04, (TALLEST - ROOM - head * down) / (down * rows))
         lines, size, high = _fitting(texts, wide, most)
         height = ROOM + down * (head + rows * high)
-        found.append(Layout(across, down, height, wide, high, lines, size))
+        found.append(PanelLayout(across, down, height, wide, high, lines, size))
     return max(
         found, key=lambda o: (o.lines, min(o.size, GOOD), min(o.wide, o.high, 0.3), o.across)
     )
@@ -195,7 +195,7 @@ STAR: dict[str, Any] = {
 LARGEST_STAR, SMALLEST_STAR = 13.0, 8.0
 
 
-def draw_panel(axes: Axes, grid: Grid, shades: Shades, layout: Layout, winner: bool) -> None:
+def draw_panel(axes: Axes, grid: Grid, shades: Shades, layout: PanelLayout, winner: bool) -> None:
     """Draw the cells of a grid and their marks; the axes get no labels.
 
     Args:
@@ -253,7 +253,7 @@ def _squares(axes: Axes, cells: Iterable[tuple[int, int]], name: str, **look: An
         axes.add_collection(PatchCollection(squares, gid=name, **{"linewidth": 0.6, **look}))
 
 
-def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: Layout, at: np.ndarray) -> None:
+def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: PanelLayout, at: np.ndarray) -> None:
     for c, r in grid.cells:
         lines = cell_text(grid, c, r, layout.lines)
         if not lines:
@@ -286,7 +286,7 @@ def _draw_boundary(axes: Axes, grid: Grid, at: np.ndarray) -> None:
         )  # fmt: skip
 
 
-def _draw_best(axes: Axes, grid: Grid, layout: Layout, winner: bool) -> None:
+def _draw_best(axes: Axes, grid: Grid, layout: PanelLayout, winner: bool) -> None:
     """Frame the best cell, put a star on its corner, and an arrow on each edge it lies on."""
     from matplotlib.patches import Rectangle
     from matplotlib.transforms import offset_copy
@@ -365,7 +365,7 @@ def _settle(figure: Figure) -> None:
 # ---- labels
 
 
-def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: Layout) -> None:
+def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: PanelLayout) -> None:
     """Name panels, values and axes; what neighbours share is written once."""
     marked = {edge for grid in grids for edge in grid.edges}
     # a star on the uppermost row reaches into the title as an arrow does
@@ -390,7 +390,7 @@ def _label(panels: Iterable[Axes], grids: Sequence[Grid], layout: Layout) -> Non
             axes.set_box_aspect(grid.mean.shape[0] * layout.high / (grid.mean.shape[1] * WIDEST))
 
 
-def _write_values(axes: Axes, grid: Grid, layout: Layout, below: bool, beside: bool) -> None:
+def _write_values(axes: Axes, grid: Grid, layout: PanelLayout, below: bool, beside: bool) -> None:
     """Write the values of both axes, upright or fewer of them where they would overlap."""
     xs, ys = ([value_text(value) for value in values] for values in (grid.xs, grid.ys))
     wide, high = 72 * layout.wide, 72 * layout.high

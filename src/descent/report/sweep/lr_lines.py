@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LabelledLine:
     """A line and whose it is: the same name in every panel.
 
     Args:
@@ -45,20 +45,22 @@ class Entry:
     line: Line
 
 
-def by_problem(lines: Sequence[Line]) -> dict[str, list[Entry]]:
+def by_problem(lines: Sequence[Line]) -> dict[str, list[LabelledLine]]:
     """Return the lines of each problem, such as `data=digits`; one without a name if there is one.
 
     A label holds the problem, then the optimizer (without its option's name) or the batch size.
     """
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[LabelledLine]] = {}
     for line in lines:
         parts = line.label.split(", ")
         own = [part for part in parts if "=" not in part or part.startswith(f"{short(BATCH)}=")]
         problem = ", ".join(part for part in parts if part not in own)
-        groups.setdefault(problem, []).append(Entry(", ".join(own), line))
+        groups.setdefault(problem, []).append(LabelledLine(", ".join(own), line))
     if len(groups) > 1:
         return groups
-    return {"": [Entry(", ".join(filter(None, (s.label, s.fixed))) or "all", s) for s in lines]}
+    return {
+        "": [LabelledLine(", ".join(filter(None, (s.label, s.fixed))) or "all", s) for s in lines]
+    }
 
 
 def best(line: Line, measure: Measure) -> tuple[float, float]:
@@ -71,7 +73,7 @@ def best(line: Line, measure: Measure) -> tuple[float, float]:
     return float(badness[at]), float(line.x[at])
 
 
-def caption(lines: Lines, problems: Mapping[str, Sequence[Entry]], beyond: int) -> str:
+def caption(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]], beyond: int) -> str:
     """Say which line is best and where, which is least sensitive, and what is not in the lines.
 
     Args:
@@ -89,7 +91,7 @@ def caption(lines: Lines, problems: Mapping[str, Sequence[Entry]], beyond: int) 
     return " ".join(sentence for sentence in told if sentence)
 
 
-def _best(lines: Lines, problems: Mapping[str, Sequence[Entry]]) -> str:
+def _best(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]]) -> str:
     told, x = [], short(lines.x)
     for own in problems.values():
         winner = min((e.line for e in own), key=lambda line: best(line, lines.measure)[0])
@@ -104,7 +106,7 @@ def _best(lines: Lines, problems: Mapping[str, Sequence[Entry]]) -> str:
     return f"{word} median {lines.measure.name}: {'; '.join(told)}."
 
 
-def _sensitive(lines: Lines, entries: Sequence[Entry], problem: str) -> str:
+def _sensitive(lines: Lines, entries: Sequence[LabelledLine], problem: str) -> str:
     known = [entry for entry in entries if not math.isnan(entry.line.sensitivity)]
     if not known:
         return ""
@@ -131,7 +133,7 @@ Shift = Callable[[np.ndarray, int], np.ndarray]
 Row = tuple[list[Line], Stroke]
 
 
-def draw_panel(axes: Axes, entries: Sequence[Entry], styles: Styles, lower: bool) -> int:
+def draw_panel(axes: Axes, entries: Sequence[LabelledLine], styles: Styles, lower: bool) -> int:
     """Draw lines, dots and crosses, and set the scales.
 
     Args:
@@ -166,7 +168,7 @@ def draw_panel(axes: Axes, entries: Sequence[Entry], styles: Styles, lower: bool
     return beyond
 
 
-def in_rows(entries: Sequence[Entry], styles: Styles) -> list[Row]:
+def in_rows(entries: Sequence[LabelledLine], styles: Styles) -> list[Row]:
     """Return the lines that lost trials, a row of crosses each; those drawn in grey share one."""
     lost = [(e.line, styles[e.name]) for e in entries if e.line.lost.any()]
     rows = [([line], style) for line, style in lost if style is not OTHERS]
@@ -305,7 +307,7 @@ def sensitivity(lines: Lines, places: Mapping[str, int] | None = None) -> Pictur
 
 
 def _styles(
-    problems: Mapping[str, Sequence[Entry]], lines: Lines, places: Mapping[str, int]
+    problems: Mapping[str, Sequence[LabelledLine]], lines: Lines, places: Mapping[str, int]
 ) -> dict[str, Stroke]:
     """Return how each name is drawn, in every panel alike; of too many, the worst in grey."""
     entries = [entry for own in problems.values() for entry in own]
@@ -322,7 +324,7 @@ def _styles(
 
 
 def _explain(
-    axes: Axes, problems: Mapping[str, Sequence[Entry]], styles: Mapping[str, Stroke]
+    axes: Axes, problems: Mapping[str, Sequence[LabelledLine]], styles: Mapping[str, Stroke]
 ) -> None:
     """Put names with their sensitivities, panel by panel, and the crosses into the legend."""
     every = [entry for entries in problems.values() for entry in entries]
