@@ -27,7 +27,7 @@ test: $(READY) ## the fast tests, on all cores
 
 # with the extras that the fast tests do without: clusters, Optuna, a browser
 $(VENV)/.ready-extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser,export,notebook]'
 	touch $@
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras

@@ -40,7 +40,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WALLS = {
     "hydra": [
-        "train", "eval", "report", "dashboard", "descent.cli", "descent.config.check",
+        "train", "eval", "report", "export", "dashboard", "descent.cli", "descent.config.check",
         "descent.config.typed", "descent.job", "descent.sweep.composing", "descent.sweep.hydra",
         "descent.sweep.after", "descent.api", "hydra_plugins",
     ],
@@ -67,7 +67,7 @@ ONLY_INSIDE_FUNCTIONS = (
     "ray",
 )
 BEFORE_TORCH = [
-    "train", "eval", "report", "dashboard",
+    "train", "eval", "report", "export", "dashboard",
     "descent.__main__",
     "descent.errors", "descent.signals", "descent.seeds", "descent.metrics", "descent.job",
     "descent.cli", "descent.evaluation", "descent.models.landscapes",

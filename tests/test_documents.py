@@ -45,7 +45,7 @@ def commands() -> list[tuple[str, str, bool]]:
     found = []
     for name, lines in documents().items():
         for line, after in zip(lines, [*lines[1:], ""], strict=False):
-            typed = re.search(r"python (src/(?:train|eval|report)\.py .*)", line)
+            typed = re.search(r"python (src/(?:train|eval|report|export)\.py .*)", line)
             command = re.split(r"\s{2,}| #", typed.group(1))[0] if typed else "<"
             if "sweep=optuna" in command and find_spec("optuna") is None:
                 continue  # an extra, which `make test-slow` installs

@@ -16,6 +16,7 @@ ABOUT = {
     "train": "train one model, or with -m a sweep of them",
     "eval": "repeat a run's test metrics, or predict for new rows",
     "report": "draw finished runs as pictures and one page",
+    "export": "write a run's model for programs without Descent",
     "dashboard": "show a sweep's chosen runs in TensorBoard",
 }
 

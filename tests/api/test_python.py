@@ -28,7 +28,6 @@ from sklearn.datasets import load_iris
 import descent
 from descent import DescentError
 from descent.api.given import Given
-from descent.api.ledger import runs
 from descent.records.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -221,7 +220,7 @@ def test_a_sweep_has_a_best_run_and_typed_options() -> None:
 def test_runs_of_a_directory_are_ranked_within_one_problem() -> None:
     for words in (("data=iris", "optimizer.lr=0.001"), ("data=iris",), ("data=wine",)):
         descent.train(*words, *LINE, quiet=True)
-    found = runs()
+    found = descent.runs()
     assert len(found) == 3
     assert found.counted == "3 runs: 3 ok"
     with pytest.raises(DescentError, match=r"differ in data, .*where\(\{'data': \.\.\.\}\)"):
@@ -272,8 +271,8 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: descent.sweep("optimizer.lr=interval(0,1)"), "a grid has no intervals"),
     (lambda: descent.load("nowhere"), "nowhere does not exist"),
     (lambda: descent.load("."), "is not a run directory"),
-    (lambda: runs("nowhere"), "There is no directory nowhere"),
-    (lambda: runs("."), "holds no runs"),
+    (lambda: descent.runs("nowhere"), "There is no directory nowhere"),
+    (lambda: descent.runs("."), "holds no runs"),
 ]  # fmt: skip
 
 

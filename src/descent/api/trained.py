@@ -189,6 +189,33 @@ class TrainedRun:
                 )
             )  # fmt: skip
 
+    def to_torch(self) -> nn.Module:
+        """Return a module of its own: from rows as they are [N, columns] to predictions [N, C].
+
+        Scaling, categories and gaps are in it; `descent.api.portable.Portable` says what it takes,
+        and `encode` makes that of a frame.
+        """
+        from copy import deepcopy
+
+        from descent.api.portable import Portable
+
+        with contained(quiet=True):
+            return Portable(deepcopy(self._module), self._description)
+
+    def encode(self, data: Any) -> np.ndarray:
+        """Return rows as `to_torch` and exported models take them: [N, columns] numbers.
+
+        Args:
+            data: as in `predict`.
+        """
+        from descent.api.portable import inputs_of
+        from descent.data.reading import as_table
+
+        frame = self._frame(data)
+        self._prepared(frame)
+        with contained(quiet=True):
+            return inputs_of(as_table(frame, "data"), self._description.columns)
+
     def _frame(self, data: Any) -> pl.DataFrame:
         import os
 

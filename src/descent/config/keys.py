@@ -33,7 +33,7 @@ PASSED_ON = {
 # Options of eval.yaml, report.yaml and dashboard.yaml.
 AFTER_TRAINING = (
     *("run", "checkpoint", "predict", "overwrite", "accelerator", "multirun", "x", "measure"),
-    *("target", "output", "best", "choose", "most", "port"),
+    *("target", "output", "best", "choose", "most", "port", "format"),
 )
 
 

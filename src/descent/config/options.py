@@ -325,6 +325,7 @@ RULES: dict[str, Rule] = {
     "measure": OPTIONAL_TEXT,
     "target": Rule(float, words=(None,)),
     "output": OPTIONAL_TEXT,
+    "format": _one_of("onnx", "torch_export", "state_dict"),
 }
 
 # Options of `hydra.launcher`, which is not part of a job's config.

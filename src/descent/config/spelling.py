@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SCRIPTS = ("train", "eval", "report", "dashboard")
+SCRIPTS = ("train", "eval", "report", "export", "dashboard")
 _PACKAGE = Path(__file__).parents[1]
 CLONE = not (_PACKAGE / "conf").is_dir()  # which the wheel carries within the package
 CONF = _PACKAGE.parents[1] / "conf" if CLONE else _PACKAGE / "conf"

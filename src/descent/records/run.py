@@ -66,6 +66,8 @@ FILES: Known = {
     "report": dict.fromkeys(
         ("index.html", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")))
     ),
+    # of src/export.py
+    **{f"model.{kind}{more}": None for kind in ("onnx", "pt2", "pt") for more in ("", ".json")},
     # Lightning's CSV logger
     "csv": {"metrics.csv": None, "hparams.yaml": None},
     "lightning_logs": {"version_*": {"metrics.csv": None, "hparams.yaml": None}},
