@@ -77,7 +77,7 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
         raise UserError(
             f"run=[...] names several runs; {program('eval')} takes one: run=<directory>."
         )
-    run = _run_meant(asked["run"])
+    run = named_run(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])
     check_values(config)
@@ -114,7 +114,7 @@ def kept_weights(run: Run, asked: str = BEST) -> str:
     return LAST if asked == BEST and not run.checkpoint_path(BEST).exists() else asked
 
 
-def _run_meant(directory: str) -> Run:
+def named_run(directory: str) -> Run:
     """Return the run of a directory; of a multirun's, the best run of its best setting."""
     from descent.analysis.best import run_meant
 

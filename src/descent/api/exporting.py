@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from descent.analysis.best import run_meant
 from descent.config.check import check, check_targets, check_values, plain
 from descent.config.spelling import install, program
 from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.errors import ForeignError, UserError, first_line
-from descent.evaluation import kept_weights, restored
+from descent.evaluation import kept_weights, named_run, restored
 from descent.files.atomic import replacing
+from descent.records import document
 from descent.records.run import Run
 
 if TYPE_CHECKING:
@@ -65,23 +65,20 @@ def open_export(cfg: DictConfig) -> Export:
         raise UserError(
             f"run=[...] names several runs; {program('export')} takes one: run=<directory>."
         )
-    path, sentence = run_meant(Path(asked["run"]))
-    if sentence is not None:
-        log.info("%s", sentence)
-    run, format = Run(path), asked["format"]
+    run, format = named_run(asked["run"]), asked["format"]
     config = run.config()
-    check_targets(config, str(path), asked["trust"])
+    check_targets(config, str(run.path), asked["trust"])
     check_values(config)
     description = run.data()
     if description.task is Task.LANDSCAPE:
-        raise UserError(f"{path} walked on a landscape, where there is nothing to predict.")
+        raise UserError(f"{run.path} walked on a landscape, where there is nothing to predict.")
     weights = kept_weights(run, asked["checkpoint"])
     if weights != asked["checkpoint"]:
-        log.info("%s has no best.ckpt; using last", path)
+        log.info("%s has no best.ckpt; using last", run.path)
     lacking = [name for name in NEEDED.get(format, ()) if find_spec(name) is None]
     if lacking:
         raise UserError(f"format={format} needs an extra: {install('export')}")
-    output = Path(asked["output"] or path / f"model{SUFFIXES[format]}")
+    output = Path(asked["output"] or run.path / f"model{SUFFIXES[format]}")
     if output.exists() and not asked["overwrite"]:
         raise UserError(f"{output} exists already; give another output, or overwrite=true.")
     if not output.absolute().parent.is_dir():
@@ -100,6 +97,10 @@ def export(asked: Export) -> Path:
     for path, content in ((asked.output, data), (beside(asked.output), told.encode())):
         with replacing(path) as file:
             file.write(content)
+    document.note("export", {
+        "directory": asked.run.path, "checkpoint": asked.weights, "format": asked.format,
+        "model": asked.output, "inputs": beside(asked.output),
+    })  # fmt: skip
     log.info("%s weights of %s", asked.weights, asked.run.path)
     log.info("model     %s", asked.output)
     log.info("inputs    %s", beside(asked.output))
