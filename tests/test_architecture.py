@@ -42,7 +42,7 @@ WALLS = {
     "hydra": [
         "train", "eval", "report", "export", "dashboard", "descent.cli", "descent.config.check",
         "descent.config.typed", "descent.job", "descent.sweep.composing", "descent.sweep.hydra",
-        "descent.sweep.after", "descent.api", "hydra_plugins",
+        "descent.sweep.sampling", "descent.sweep.after", "descent.api", "hydra_plugins",
     ],
     "lightning": [
         "descent.data.module", "descent.engine", "descent.callbacks",
@@ -251,6 +251,7 @@ def test_a_command_of_the_readme_composes(command: str) -> None:
     if "learnin_rate" in command or "--config-dir" in command:
         return
     swept = [re.sub(r"=(\w[\w.]*),.*", r"=\1", o) for o in overrides if o != "-m"]
+    swept = [re.sub(r"=interval\(([^,]*),.*\)$", r"=\1", o) for o in swept]
     swept = [re.sub(r"=range\(.*\)$", "=0", o) for o in swept]
     if script.endswith("report.py"):  # as the script itself does
         swept = [re.sub("^sweep=", "multirun=", o) for o in swept]

@@ -15,6 +15,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -63,7 +64,10 @@ def composes(command: str) -> None:
     overrides = []
     for word, parsed in zip(words, OverridesParser.create().parse_overrides(words), strict=True):
         if parsed.is_sweep_override():
-            word = f"{word.split('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"
+            span = parsed.value()
+            interval = isinstance(span, IntervalSweep)
+            first = span.start if interval else next(iter(parsed.sweep_string_iterator()))
+            word = f"{word.split('=')[0]}={first}"
         overrides.append(word)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose(Path(script).stem, overrides=overrides, return_hydra_config=True)

@@ -211,6 +211,9 @@ def sentence_for(error: Exception, typed: Sequence[str] | None = None) -> str | 
             f"{several[1]} gives several values; add -m to try each of them, or write "
             f"{key}=[{values}] if a list is meant, '{key}=\"{values}\"' if it is one text."
         )
+    without = re.search(r"Sweep parameters '([^']*)' requires --multirun", text)
+    if without:
+        return f"{without[1]} gives several values; add -m to try them."
     key = re.search(r"Could not (?:override|delete|append)[^']*'([^']+)'", text)
     if key:
         return _unknown(key.group(1).split("@")[0], text, typed)

@@ -77,12 +77,10 @@ def _share(key: str, groups: Mapping[str, np.ndarray], ranks: np.ndarray) -> flo
     if total == 0:
         return 0.0
     others = _cells([own for name, own in groups.items() if name != key], count)
-    factorial = 2 * len(np.unique(others)) <= count
-    cells, base = (
-        (_cells(list(groups.values()), count), others)
-        if factorial
-        else (groups[key], np.zeros(count, dtype=int))
-    )
+    settings = _cells(list(groups.values()), count)
+    # of settings, since the seeds of one have all options in common
+    factorial = 2 * len(np.unique(others)) <= len(np.unique(settings))
+    cells, base = (settings, others) if factorial else (groups[key], np.zeros(count, dtype=int))
     explained = _between(cells, ranks) - _between(base, ranks)
     levels, left = len(np.unique(cells)), total - _between(cells, ranks)
     noise = left / (count - levels) if count > levels else 0.0

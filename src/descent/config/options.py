@@ -357,3 +357,16 @@ REQUIRED = (
         )
     ),
 )
+
+WIDE = 5.0  # a range this many times as long as its lower end is one of factors
+
+
+def is_geometric(key: str, low: float, high: float) -> bool:
+    """Whether a range of an option is one of factors, as a rate's, and not one of differences.
+
+    Shares such as momentum and dropout, which end at 1, are told by what they lack to it or by
+    themselves, never by factors.
+    """
+    rule = RULES.get(key)
+    share = rule is not None and (rule.at_most == 1 or rule.below == 1)
+    return not share and low > 0 and high >= WIDE * low

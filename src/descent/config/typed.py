@@ -330,8 +330,8 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         if isinstance(value, IntervalSweep):
             key = override.key_or_group
             raise UserError(
-                f"{typed}: a grid has no intervals; list the values ({key}=0.001,0.01,0.1), or "
-                f"let Optuna search: sweep=optuna '{typed}'."
+                f"{typed}: how many values are to be drawn? Add hydra.sweeper.trials=64, or list "
+                f"the values ({key}=0.001,0.01,0.1)."
             )
         if isinstance(value, ChoiceSweep):
             jobs *= max(1, len(value.list))

@@ -220,25 +220,31 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.analysis import grid
     from descent.analysis import performance as profiles
     from descent.analysis.critical_batch import scalings
+    from descent.analysis.scatter import scatter
     from descent.analysis.sensitivity import lines
     from descent.report.sweep.batch_scaling import scaling
     from descent.report.sweep.heatmap import heatmap
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
     from descent.report.sweep.profiles import performance
+    from descent.report.sweep.scatter import scatter_picture
 
     study, (first, *others) = reporting.study, reporting.measures
     names = ordered(t.values[OPTIMIZER] for t in study.trials) if OPTIMIZER in study.swept else ()
     places = {text(name): i for i, name in enumerate(names)}  # one colour each on the whole page
-    drawn = [heatmap(grids)]
+    searched = scatter(study, reporting.settings[first.name], first)
+    # of a search a map would be holes between cells
+    drawn = [heatmap(grids) if searched is None else scatter_picture(searched)]
     for measure in others:
-        if measure.name in ALSO_MAPPED:
+        if measure.name in ALSO_MAPPED and searched is None:
             cells = grid.grids(study, reporting.settings[measure.name], measure)
             # the boundary is one of lr and batch size, whatever is measured
             bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
             drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
     # what training begins at, and so the figure of sensitivity, is known of the full loss alone
-    for measure in (first, *(measure for measure in others if measure.name == FULL_LOSS)):
+    by_line = [first, *(measure for measure in others if measure.name == FULL_LOSS)]
+    # a line over one drawn option would jump with the others
+    for measure in by_line if searched is None or len(searched.options) == 1 else ():
         found = lines(study, measure, reporting.hits)
         picture = sensitivity(found, places) if found is not None else None
         name = "sensitivity" if measure is first else f"sensitivity_{measure.name}"
