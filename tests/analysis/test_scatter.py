@@ -13,7 +13,7 @@ from descent.analysis.scatter import Scatter, scatter
 from descent.analysis.settings import measures, settings
 from descent.analysis.study import read_study
 from descent.report.style import look
-from descent.report.sweep.scatter import scatter_picture
+from descent.report.sweep.search_panels import scatter_picture
 
 Write = Callable[..., Path]
 

@@ -227,7 +227,7 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
     from descent.report.sweep.profiles import performance
-    from descent.report.sweep.scatter import scatter_picture
+    from descent.report.sweep.search_panels import scatter_picture
 
     study, (first, *others) = reporting.study, reporting.measures
     names = ordered(t.values[OPTIMIZER] for t in study.trials) if OPTIMIZER in study.swept else ()
