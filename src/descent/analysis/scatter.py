@@ -18,7 +18,7 @@ BEST_SHARE = 0.1  # of the settings, among which the good values are looked for
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnOption:
     """An option whose values were drawn.
 
     Args:
@@ -48,7 +48,7 @@ class Scatter:
     """
 
     measure: Measure
-    options: tuple[Drawn, ...]
+    options: tuple[DrawnOption, ...]
     scores: np.ndarray
     groups: tuple[str, ...]
     grouped_by: str
@@ -74,7 +74,7 @@ def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scat
         values = [float(setting.values[key]) for setting in best]
         x = np.array([float(setting.values[key]) for setting in ranked])
         share = study.influence.get(key, math.nan)
-        options.append(Drawn(key, x, (min(values), max(values)), share))
+        options.append(DrawnOption(key, x, (min(values), max(values)), share))
     other = _grouping(study, ranked, keys)
     gone = [setting for setting in settings if not setting.scores]
     return Scatter(

@@ -27,7 +27,7 @@ DIGITS = 4  # of a drawn number: it is typed again, and read by people
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnSettings:
     """The jobs of a search.
 
     Args:
@@ -39,7 +39,7 @@ class Drawn:
     told: str
 
 
-def draw(overrides: Sequence[Override], trials: int, seed: int) -> Drawn:
+def draw(overrides: Sequence[Override], trials: int, seed: int) -> DrawnSettings:
     """Draw the settings of a search, and give each every seed.
 
     Args:
@@ -90,7 +90,7 @@ def draw(overrides: Sequence[Override], trials: int, seed: int) -> Drawn:
         own = {key: [f"{key}={values[i]}"] for key, values in columns.items()}
         lists = fixed | own | seeds
         jobs += [list(job) for job in itertools.product(*(lists[key] for key in by_key))]
-    return Drawn(
+    return DrawnSettings(
         jobs,
         f"{counted(trials, 'setting')} drawn by hydra.sweeper.seed={seed}: {'; '.join(words)}",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.analysis.scatter import Drawn, Scatter
+from descent.analysis.scatter import DrawnOption, Scatter
 from descent.analysis.trials import short
 from descent.config.options import is_geometric
 from descent.errors import counted
@@ -56,7 +56,7 @@ def scatter_picture(found: Scatter) -> Picture:
 
 
 def _panel(
-    axes: Axes, found: Scatter, option: Drawn, scores: np.ndarray, ends: tuple[float, float],
+    axes: Axes, found: Scatter, option: DrawnOption, scores: np.ndarray, ends: tuple[float, float],
     log: bool,
 ) -> None:  # fmt: skip
     worst = ends[1] if found.measure.lower else ends[0]
