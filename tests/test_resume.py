@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
+import os
 import re
 import signal
 import subprocess
@@ -18,8 +18,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from descent.engine.module_kernel import ModuleKernel
+from descent.engine.stacked_kernel import StackedKernel
 from descent.errors import UserError
+from descent.job import Job
 from descent.records.run import Run
+from descent.training import train
 
 TRAIN = Path(__file__).parents[1] / "src" / "train.py"
 
@@ -150,48 +154,51 @@ def test_ctrl_c_in_mid_epoch_is_continued_bitwise(tmp_path, start, train_run):
     assert_same_run(run, train_run(*given))
 
 
-# ---- in this process: a callback of the user's own that stops the run at a step of our choice
-
-STOPPING = """
-import os, signal
-from lightning.pytorch import Callback
-
-class At(Callback):
-    fired = 0
-    def __init__(self, step, how):
-        self.step, self.how, self.seen = step, how, 0
-    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.seen += 1
-        if self.seen == self.step and not At.fired:
-            At.fired += 1
-            if self.how == "crash":
-                raise RuntimeError("the disk is full")
-            for name in self.how.split("+"):
-                os.kill(os.getpid(), getattr(signal, name))
-"""
+# ---- in this process, at a step of our choice
 
 
-@pytest.fixture
-def stop_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_job):
-    """Return a function that trains until the middle of a step and returns the run."""
-    from descent.training import train
+class Stopper:
+    """Trains until the middle of a step, in whichever kernel takes it.
 
-    (tmp_path / "stopping.py").write_text(STOPPING)
-    monkeypatch.syspath_prepend(tmp_path)
-    module = importlib.import_module("stopping")
+    A callback would do, but runs with callbacks of others have kernels of their own.
+    """
 
-    def stop(step: int, how: str, *given: str) -> Run:
-        module.At.fired = 0
-        job = make_job(
-            *given, "+callbacks.at._target_=stopping.At", f"+callbacks.at.step={step}",
-            f"+callbacks.at.how={how}",
-        )  # fmt: skip
+    def __init__(self, make_job: Callable[..., Job]) -> None:
+        self._make_job, self._left, self._how = make_job, 0, ""
+
+    def again(self, steps: int) -> None:
+        """Stop once more, so many steps from now."""
+        self._left = steps
+
+    def __call__(self, step: int, how: str, *given: str) -> Run:
+        self._left, self._how = step, how
+        job = self._make_job(*given)
         with pytest.raises(RuntimeError if how == "crash" else SystemExit):
             train(job)
         return job.run
 
-    yield stop
-    del sys.modules["stopping"]
+    def before_step(self) -> None:
+        self._left -= 1
+        if self._left:
+            return
+        if self._how == "crash":
+            raise RuntimeError("the disk is full")
+        for name in self._how.split("+"):
+            os.kill(os.getpid(), getattr(signal, name))
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch, make_job: Callable[..., Job]) -> Stopper:
+    """Return a function that trains until the middle of a step and returns the run."""
+    stopper = Stopper(make_job)
+    for kind in (StackedKernel, ModuleKernel):
+
+        def step(self: Any, *given: Any, plain: Callable[..., Any] = kind.step) -> Any:
+            stopper.before_step()
+            return plain(self, *given)
+
+        monkeypatch.setattr(kind, "step", step)
+    return stopper
 
 
 @pytest.mark.parametrize("step", [1, 7, 17, 18, 19, 40])
@@ -200,7 +207,7 @@ def test_a_signal_at_any_step_is_continued_bitwise(step, stop_at, train_run):
     run = stop_at(step, "SIGINT", *given)
     assert run.result()["status"] == "interrupted"
     assert run.result()["step"] == step
-    train_run(f"resume={run.path}", "trust=[stopping]")
+    train_run(f"resume={run.path}")
     assert_same_run(run, train_run(*given))
 
 
@@ -214,6 +221,7 @@ def test_a_signal_at_any_step_is_continued_bitwise(step, stop_at, train_run):
         ("optimizer=adagrad", "scheduler=cosine", "callbacks.checkpoint.every_seconds=0"),
         ("data.val_fraction=0", "data.test_fraction=0", "penalty.l1=0.01", "clip.norm=0.5"),
         ("logger=none", "seed=5", "stop.steps=50"),
+        ("trainer.derivatives=autograd", "optimizer=adam"),
     ],
     ids=lambda given: given[0],
 )
@@ -221,7 +229,7 @@ def test_whatever_the_options_a_signal_is_continued_bitwise(given, stop_at, trai
     given = (*GIVEN[:2], "model.dropout=0.2", "picture=false", "stop.epochs=4", *given)
     run = stop_at(25, "SIGTERM", *given)
     assert run.result()["reason"] == "stopped by SIGTERM at step 25"
-    train_run(f"resume={run.path}", "trust=[stopping]")
+    train_run(f"resume={run.path}")
     straight = train_run(*given)
     if "logger=none" in given:
         monkeypatch.setitem(globals(), "scalars", lambda run: list(run.path.glob("events.*")))
@@ -231,11 +239,11 @@ def test_whatever_the_options_a_signal_is_continued_bitwise(given, stop_at, trai
 def test_a_run_interrupted_twice_is_continued_bitwise(stop_at, train_run):
     given = (*GIVEN, "stop.epochs=4")
     run = stop_at(25, "SIGINT", *given)
-    sys.modules["stopping"].At.fired = 0  # it counts from the resume: step 50
+    stop_at.again(25)  # at step 50
     with pytest.raises(SystemExit):
-        train_run(f"resume={run.path}", "trust=[stopping]")
+        train_run(f"resume={run.path}")
     assert run.result()["step"] == 50
-    train_run(f"resume={run.path}", "trust=[stopping]")
+    train_run(f"resume={run.path}")
     assert_same_run(run, train_run(*given))
 
 
@@ -253,7 +261,7 @@ def test_a_crash_is_continued_from_the_last_checkpoint_or_from_the_start(
     else:
         assert result["status"] == "interrupted"
     assert run.checkpoint_path("last").exists() == saved
-    train_run(f"resume={run.path}", "trust=[stopping]")
+    train_run(f"resume={run.path}")
     assert_same_run(run, train_run(*given))
 
 
@@ -263,7 +271,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(stop_at, train_r
     # what a kill leaves: the result that was written before training
     run.write_result({**run.result(), "status": "running"})
     assert not run.checkpoint_path("last").exists()
-    train_run(f"resume={run.path}", "trust=[stopping]")
+    train_run(f"resume={run.path}")
     assert_same_run(run, train_run(*given))
 
 

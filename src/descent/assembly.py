@@ -30,7 +30,13 @@ from descent.engine.blueprint import (
 )
 from descent.engine.device import choose_threads, describe_device
 from descent.engine.foreign import fit_in, refuse_unfit, watching_batches
-from descent.engine.grouping import LIGHTNINGS_STOPPER, STOPPER, STOPPER_OPTIONS, in_turn
+from descent.engine.grouping import (
+    LIGHTNINGS_STOPPER,
+    STOPPER,
+    STOPPER_OPTIONS,
+    in_turn,
+    why_autograd,
+)
 from descent.engine.kernel import Kernel
 from descent.engine.learner import Learner, Limits
 from descent.engine.loop_kernel import LoopKernel
@@ -47,6 +53,7 @@ from descent.records.run import Run
 
 log = logging.getLogger(__name__)
 
+OURS = ("threads", "derivatives")  # options of the trainer that are not Lightning's
 MOST_SHARES = 4  # classes whose share the data line shows
 
 
@@ -161,6 +168,7 @@ def build_learner(
     device: torch.device,
     validates: bool = True,
     rows: Mapping[str, int] | None = None,
+    trains: bool = True,
 ) -> Learner:
     """Build the learner; an optimizer that is torch's own is tried out on copies of its parameters.
 
@@ -171,11 +179,12 @@ def build_learner(
         device: where several runs train; a single one is moved there by its trainer.
         validates: whether runs validate while they train.
         rows: rows by split to be evaluated, where they are not the runs' own.
+        trains: whether steps are taken; else a single model is only evaluated.
     """
     first = configs[0]
     every = first["trainer"].get("check_val_every_n_epoch", 1) or 1
     return Learner(
-        _kernel(configs, description, models, device),
+        _kernel(configs, description, models, device, trains),
         description,
         rows or description.rows,
         [config["seed"] for config in configs],
@@ -190,9 +199,11 @@ def _kernel(
     description: Description,
     models: Sequence[nn.Module],
     device: torch.device,
+    trains: bool,
 ) -> Kernel:
     """Choose what takes the steps: one run's own optimizer, a stack, or a loop over runs."""
-    if len(configs) > 1 and not in_turn(configs[0], models[0]):
+    alone = why_autograd(configs[0], models[0]) if device.type in ("cpu", "cuda") else "its device"
+    if (len(configs) > 1 and not in_turn(configs[0], models[0])) or (trains and alone is None):
         return StackedKernel(configs, models, description, device)
     kernels, loss = [], criterion(configs[0], description)
     for config, model in zip(configs, models, strict=True):
@@ -268,7 +279,7 @@ def _loggers(job: Job) -> list[Any]:
 def _trainer(
     config: Mapping[str, Any], callbacks: list[L.Callback], run: Run, loggers: list[Any]
 ) -> L.Trainer:
-    options = {key: value for key, value in config["trainer"].items() if key != "threads"}
+    options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     for key in [key for key in options if key in TRAINER]:
         raise UserError(f"trainer.{key} has no effect on windows; {TRAINER[key]}.")
     _quiet_lightning()

@@ -299,7 +299,7 @@ def restored(
     state = run.checkpoint(weights)
     model = build_model(config, description)
     device = torch.device("cpu")  # its trainer moves it
-    learner = build_learner([config], description, [model], device, rows=rows)
+    learner = build_learner([config], description, [model], device, rows=rows, trains=False)
     try:
         learner.load_state_dict(state["state_dict"])
     except (KeyError, RuntimeError, TypeError, AttributeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ def rows_of(run: Run) -> list[dict[str, str]]:
 
 def exact_curvature(job: Any) -> float:
     """Return the largest eigenvalue of the whole Hessian at the start of a job."""
-    learner, data, _ = assemble(job)
+    trainer = {**job.config["trainer"], "derivatives": "autograd"}  # for a module to look at
+    learner, data, _ = assemble(replace(job, config={**job.config, "trainer": trainer}))
     data.trainer = learner.trainer = type(
         "T", (), {"strategy": type("S", (), {"root_device": torch.device("cpu")}),
                   "precision": "64-true", "datamodule": data},

@@ -114,7 +114,7 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
             assemble(job)
         return
     learner, data, trainer = assemble(job)
-    assert learner.model is not None
+    assert learner.kernel.model(0) is not None
     assert data.rows["train"] > 0
     assert len(trainer.loggers) == len(job.config["logger"])
 

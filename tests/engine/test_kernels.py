@@ -328,7 +328,7 @@ def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, 
     outcomes = launch(composed, tmp_path / "sweep", LaunchOptions())
     assert [outcome.status for outcome in outcomes] == ["ok"] * len(lists)
     assert sorted(calls) == [
-        (1, "ModuleKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (3, "StackedKernel"),
+        (1, "StackedKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (3, "StackedKernel"),
     ]  # fmt: skip
 
 

@@ -193,8 +193,9 @@ def test_gradient_descent_reaches_the_least_squares_fit(given, make_job):
 
 
 def test_penalties_act_on_weight_matrices_only(make_job):
-    plain, _, _ = assemble(make_job(*DIABETES))
-    learner, _, _ = assemble(make_job(*DIABETES, "penalty.l1=0.3", "penalty.l2=0.7"))
+    given = (*DIABETES, "trainer.derivatives=autograd")
+    plain, _, _ = assemble(make_job(*given))
+    learner, _, _ = assemble(make_job(*given, "penalty.l1=0.3", "penalty.l2=0.7"))
     x, y = torch.randn(5, 10).double(), torch.randn(5, 1).double()  # as the model
     extra = learner.kernel.objective(x, y) - plain.kernel.objective(x, y)
     matrices = [w for w in plain.model.parameters() if w.ndim == 2]
@@ -315,7 +316,7 @@ def test_any_module_and_any_optimizer_train_unchanged(mine, make_job):
 def test_a_callback_on_the_optimizer_step_is_called_and_changes_no_bit(mine, train_run):
     given = (*DIABETES, "model.dropout=0.2", "scheduler=cosine", "scheduler.interval=step")
     given = (*given, "clip.norm=0.5", "stop.steps=29")
-    direct = train_run(*given)
+    direct = train_run(*given, "trainer.derivatives=autograd")
     through_lightning = train_run(*given, "+callbacks.watch._target_=users_own.Watch")
     assert mine.Watch.steps == [True] * 29
     assert through_lightning.result()["step"] == 29

@@ -303,6 +303,7 @@ RULES: dict[str, Rule] = {
         "32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"
     ),
     "trainer.threads": _int(1, "auto"),
+    "trainer.derivatives": _one_of("auto", "autograd"),
     "trainer.check_val_every_n_epoch": _int(1),
     "trainer.limit_val_batches": _from_zero(),
     "trainer.deterministic": Rule(bool, words=("warn",)),

@@ -15,7 +15,9 @@ from descent.data.prepare import Prepared
 from descent.data.tensors import DTYPES
 from descent.engine import stacked_optim as rules
 from descent.engine.blueprint import has_own_model
-from descent.engine.stacked_model import unstackable
+from descent.engine.fused import DERIVATIVES
+from descent.engine.losses import USUAL
+from descent.engine.stacked_model import layers_of, unstackable
 from descent.errors import UserError
 
 Config = Mapping[str, Any]
@@ -32,6 +34,7 @@ SHARED_TRAINER = {
     "precision": ("32-true", "64-true", "bf16-mixed", "bf16-true"), "num_nodes": (1,),
     "limit_val_batches": (1.0, 0),
 }  # fmt: skip
+LOSSES = (USUAL, *(f"{kind.__module__}.{kind.__name__}" for kind in DERIVATIVES))
 OURS = "descent.callbacks."
 STOPPER = "descent.callbacks.early_stopping.EarlyStopping"
 LIGHTNINGS_STOPPER = "lightning.pytorch.callbacks.EarlyStopping"
@@ -40,6 +43,17 @@ STOPPER_OPTIONS = ("_target_", "monitor", "mode", "patience", "min_delta", "chec
 
 def why_alone(config: Config) -> str | None:
     """Return why a run of this config trains alone; None if its config lets it share a fit."""
+    foreign = _of_others(config)
+    if foreign is not None:
+        return foreign
+    for name, node in (config["callbacks"] or {}).items():
+        if str((node or {}).get("_target_", OURS)).endswith(".Listing"):
+            return f"callbacks.{name} prints one run"
+    return None
+
+
+def _of_others(config: Config) -> str | None:
+    """Return what of a run is for Lightning's own module and optimizer; None if nothing is."""
     for key, value in config["trainer"].items():
         known = SHARED_TRAINER.get(key)
         if known is not None and not [v for v in known if v == value and type(v) is type(value)]:
@@ -49,9 +63,27 @@ def why_alone(config: Config) -> str | None:
         stopper = target == LIGHTNINGS_STOPPER and set(node) <= set(STOPPER_OPTIONS)
         if not target.startswith(OURS) and not stopper:
             return f"callbacks.{name} works on one run"
-        if target.endswith(".Listing"):
-            return f"callbacks.{name} prints one run"
     return None
+
+
+def why_autograd(config: Config, model: nn.Module) -> str | None:
+    """Return why a run's derivatives are autograd's; None if its steps are those of `fused`.
+
+    This decides for single runs, which have the module kernel else, and for stacks.
+    """
+    trainer = config["trainer"]
+    if trainer.get("derivatives", "auto") == "autograd":
+        return "trainer.derivatives=autograd"
+    if layers_of(model) is None:
+        return f"{type(model).__name__} is not one of Descent's own linear models and MLPs"
+    loss = str((config.get("loss") or {}).get("_target_", USUAL))
+    if loss not in LOSSES:
+        return f"loss._target_={loss} is not one of Descent's own"
+    if trainer["precision"] not in ("32-true", "64-true"):
+        return f"trainer.precision={trainer['precision']} is autograd's to mix"
+    if trainer.get("detect_anomaly"):
+        return "trainer.detect_anomaly=true looks into autograd"
+    return rules.unstackable(config["optimizer"]) or _of_others(config)
 
 
 def in_turn(config: Config, model: nn.Module) -> str | None:

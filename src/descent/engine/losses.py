@@ -130,7 +130,7 @@ class CrossEntropy(RowLoss):
         """Return it for one logit and targets [..., B, 1], or C logits and classes [..., B]."""
         if wanted.ndim == outputs.ndim:
             return functional.binary_cross_entropy_with_logits(
-                outputs, self._smooth(wanted), reduction="none"
+                outputs, self.smooth(wanted), reduction="none"
             )
         by_class = outputs.transpose(1, 2) if outputs.ndim == 3 else outputs
         return functional.cross_entropy(
@@ -140,10 +140,11 @@ class CrossEntropy(RowLoss):
     def mean(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         """Return the mean, by torch's one kernel."""
         if wanted.ndim == outputs.ndim:
-            return functional.binary_cross_entropy_with_logits(outputs, self._smooth(wanted))
+            return functional.binary_cross_entropy_with_logits(outputs, self.smooth(wanted))
         return functional.cross_entropy(outputs, wanted, label_smoothing=self.label_smoothing)
 
-    def _smooth(self, wanted: Tensor) -> Tensor:
+    def smooth(self, wanted: Tensor) -> Tensor:
+        """Return what one logit is to be, of 0 and 1."""
         if not self.label_smoothing:
             return wanted
         return wanted * (1 - self.label_smoothing) + self.label_smoothing / 2

@@ -32,10 +32,10 @@ class Noise:
         self._on_gpu = self._like.device.type == "cuda"
         self._states = [_begun(seed, self._like.device) for seed in seeds]
 
-    def masks(self, rows: int) -> dict[str, Float[Tensor, "A B H"]] | None:
+    def masks(self, rows: int) -> dict[str, Float[Tensor, "A B H"]]:
         """Draw what each dropout layer multiplies a batch by, for every run."""
         if not self._layers:
-            return None
+            return {}
         drawn: dict[str, list[Tensor]] = {name: [] for name, _, _ in self._layers}
         ones = {
             name: torch.ones(rows, width, dtype=self._like.dtype, device=self._like.device)

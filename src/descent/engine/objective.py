@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from descent.engine.losses import Criterion
 from descent.engine.stacked_model import StackedModel, repeated
-from descent.engine.stacked_optim import spread
+from descent.engine.stacked_optim import Number, common, spread
 from descent.shapes import Float, Int
 
 EPSILON = 1e-6  # of torch.nn.utils.clip_grad_norm_
@@ -31,10 +32,10 @@ class Objective:
         self, criterion: Criterion, model: StackedModel, configs: Sequence[Mapping[str, Any]],
         like: Tensor,
     ) -> None:  # fmt: skip
-        self._criterion, self._model = criterion, model
+        self.criterion, self._model = criterion, model
         self._l1 = like.new_tensor([config["penalty"]["l1"] for config in configs])
         self._l2 = like.new_tensor([config["penalty"]["l2"] for config in configs])
-        self._penalizes = bool(model.penalized) and bool((self._l1 + self._l2 > 0).any())
+        self.penalizes = bool(model.penalized) and bool((self._l1 + self._l2 > 0).any())
 
         def limits(name: str) -> Tensor | None:
             values = [config["clip"][name] for config in configs]
@@ -44,22 +45,32 @@ class Objective:
 
         self._norm, self._value = limits("norm"), limits("value")
 
+    @property
+    def clips(self) -> bool:
+        """Whether any run clips its gradients."""
+        return self._norm is not None or self._value is not None
+
+    @cached_property
+    def numbers(self) -> tuple[Number, Number]:
+        """The weights of the L1 and L2 terms."""
+        return common(self._l1), common(self._l2)
+
     def __call__(
         self, outputs: Float[Tensor, "A B C"], y: Float[Tensor, "S B ..."]
     ) -> Float[Tensor, " A"]:
         """Return each run's mini-batch loss, penalties included."""
         loss = self.loss(outputs, y)
-        return loss + self.penalty() if self._penalizes else loss
+        return loss + self.penalty() if self.penalizes else loss
 
     def loss(
         self, outputs: Float[Tensor, "A B C"], y: Float[Tensor, "S B ..."]
     ) -> Float[Tensor, " A"]:
         """Return each run's mean loss of some rows."""
-        return self._criterion.each(outputs, repeated(y, len(outputs)))
+        return self.criterion.each(outputs, repeated(y, len(outputs)))
 
     def penalty(self) -> Float[Tensor, " A"]:
         """Return each run's penalty."""
-        if not self._penalizes:
+        if not self.penalizes:
             return torch.zeros_like(self._l1)
         weights = [self._model.parameters[name] for name in self._model.penalized]
         return stacked_penalty(weights, self._l1, self._l2)
@@ -80,6 +91,7 @@ class Objective:
     def keep(self, runs: Int[Tensor, " r"]) -> None:
         """Go on with some of the runs only."""
         self._l1, self._l2 = self._l1[runs], self._l2[runs]
+        self.__dict__.pop("numbers", None)
         self._norm = None if self._norm is None else self._norm[runs]
         self._value = None if self._value is None else self._value[runs]
 

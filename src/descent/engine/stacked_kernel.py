@@ -1,4 +1,4 @@
-"""R runs of one shape in lockstep: batched products or vmap, optimizers with per-run numbers."""
+"""R runs of one shape in lockstep: by hand-written derivatives, or by vmap and autograd."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from descent.config.check import flatten
 from descent.data.prepare import Description
+from descent.data.tensors import Chunks
 from descent.engine.blueprint import build_optimizer, build_schedule
+from descent.engine.fused import Fused
+from descent.engine.grouping import why_autograd
 from descent.engine.kernel import seed_batches
 from descent.engine.losses import criterion
 from descent.engine.noise import Noise
 from descent.engine.objective import Objective
 from descent.engine.rates import Rates, Track
 from descent.engine.stacked_model import StackedModel
-from descent.engine.stacked_optim import RULES
+from descent.engine.stacked_optim import RULES, Number, common
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:
@@ -50,16 +54,19 @@ class StackedKernel:
         device: torch.device,
     ) -> None:
         self._stack = StackedModel(models, device)
-        self._parameters = list(self._stack.parameters.values())
         options = [config["optimizer"] for config in configs]
-        self._rule = RULES[options[0]["_target_"]](self._parameters, options)
-        self._options = options
-        self._noise = Noise([config["seed"] for config in configs], self._stack)
-        like = self._parameters[0].detach()
+        rule = RULES[options[0]["_target_"]]
+        like = next(iter(self._stack.parameters.values())).detach()
         self.criterion = criterion(configs[0], data)
         self._objective = Objective(self.criterion, self._stack, configs, like)
+        self._fused: Fused | None = None
+        if why_autograd(configs[0], models[0]) is None:
+            self._fused = Fused(self._stack, self._objective, rule, options)
+        self._parameters = list(self._stack.parameters.values())
+        self._rule = self._fused.rule if self._fused else rule(self._parameters, options)
+        self._noise = Noise([config["seed"] for config in configs], self._stack)
         self.rates = _rates(configs, data)
-        self._lr: tuple[np.ndarray | None, Tensor] = (None, like)
+        self._lr: tuple[np.ndarray | None, Number] = (None, 0.0)
 
     def configure(self) -> None:
         """Leave Lightning without an optimizer: it has none for R runs."""
@@ -75,8 +82,14 @@ class StackedKernel:
     ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"] | None]:
         """Take a step."""
         if self._lr[0] is not lr:
-            self._lr = (lr, torch.from_numpy(lr).to(self._parameters[0]))
-        loss = self._objective(self._stack(x, self._noise.masks(x.shape[1])), y)
+            number = common(torch.from_numpy(lr))
+            if isinstance(number, Tensor):
+                number = number.to(self._parameters[0])
+            self._lr = (lr, number)
+        masks = self._noise.masks(x.shape[1])
+        if self._fused is not None:
+            return self._fused(x, y, self._lr[1], masks, measure)
+        loss = self._objective(self._stack(x, masks), y)
         found = torch.autograd.grad(loss.sum(), self._parameters)
         with torch.no_grad():
             gradients, norm = self._objective.clipped(found, measure)
@@ -99,15 +112,22 @@ class StackedKernel:
             self._stack.train(True)
 
     def piece(self, x: Float[Tensor, "n F"]) -> int:
-        """Return how many rows keep a layer's outputs in the cache."""
+        """Return how many rows keep a layer's outputs in the cache; those of 64 MiB for one run."""
+        if self._stack.in_a_row:
+            return Chunks(x, x).rows
         widest = max(x.shape[1], *(p.shape[1] for p in self._parameters if p.ndim > 1))
         return max(LEAST_ROWS, PIECE // (self._stack.runs * widest))
 
     def outputs(
         self, x: Float[Tensor, "n F"], weights: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "A n C"]:
-        """Return the outputs."""
-        return self._stack(x.unsqueeze(0), weights=weights)
+        """Return the outputs; a single run's come from its own model, to the last digit."""
+        if not self._stack.in_a_row:
+            return self._stack(x.unsqueeze(0), weights=weights)
+        if weights is None:
+            return self._stack.skeleton(x).unsqueeze(0)
+        row = {name: t[0] for name, t in weights.items()}
+        return functional_call(self._stack.skeleton, row, (x,)).unsqueeze(0)
 
     def penalties(self) -> Float[Tensor, " A"]:
         """Return each run's penalty."""
@@ -126,6 +146,8 @@ class StackedKernel:
 
     def model(self, column: int) -> nn.Module:
         """Return the one module that there is, at a run's weights."""
+        if self._stack.in_a_row:
+            return self._stack.skeleton
         self._stack.skeleton.load_state_dict(self._stack.state_of(column))
         return self._stack.skeleton
 
@@ -139,10 +161,13 @@ class StackedKernel:
         at = columns.to(self._parameters[0].device)
         self._stack.keep(at)
         self._parameters = list(self._stack.parameters.values())
-        self._rule.keep(self._parameters, at)
         self._objective.keep(at)
         self._noise.keep(columns.tolist())
-        self._lr = (None, self._parameters[0])
+        self._lr = (None, 0.0)
+        if self._fused is not None:
+            self._fused.keep(at)
+        else:
+            self._rule.keep(self._parameters, at)
 
     def state(self, column: int) -> dict[str, Any]:
         """Return what a run alone would keep, as torch's optimizers have it."""

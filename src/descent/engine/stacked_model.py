@@ -34,8 +34,8 @@ class StackedModel:
         self.penalized = [n for n, t in self.parameters.items() if t.ndim > 2]
         self.names = list(first.state_dict())  # in the order of a checkpoint
         self.dropouts = [n for n, m in first.named_modules() if isinstance(m, nn.Dropout) and m.p]
-        self._layers = _layers(first)
-        self.skeleton = first
+        self.layers = layers_of(first)
+        self.skeleton, self.in_a_row = first, False
         self._modules = dict(first.named_modules())
 
     def tensors(self) -> dict[str, Tensor]:
@@ -61,17 +61,17 @@ class StackedModel:
             weights: of every tensor, instead of the model's own.
         """
         own = self.tensors() if weights is None else weights
-        if self._layers is not None:
+        if self.layers is not None:
             return self._through_layers(own, x, masks or {})
         return self._through_vmap(own, x)
 
     def _through_layers(
         self, own: Mapping[str, Tensor], x: Tensor, masks: dict[str, Tensor]
     ) -> Tensor:
-        assert self._layers is not None
+        assert self.layers is not None
         # units before rows: gradients of the weights then come out as the weights lie
         h, shared = x.transpose(1, 2), True
-        for name, layer in self._layers:
+        for name, layer in self.layers:
             if isinstance(layer, nn.Linear):
                 w = own[f"{name}.weight"]
                 b = own[f"{name}.bias"] if layer.bias is not None else None
@@ -91,6 +91,23 @@ class StackedModel:
         if len(x) == 1:
             return vmap(one, in_dims=(0, None))(dict(own), x[0])
         return vmap(one)(dict(own), repeated(x, len(next(iter(own.values())))))
+
+    def lay_in_a_row(self) -> Float[Tensor, "1 P"]:
+        """Lay the parameters of a single run one after another; return that row.
+
+        The skeleton is then the run's own model: its parameters are views of the row as well.
+        """
+        shapes = {name: p.shape for name, p in self.parameters.items()}
+        row = torch.cat([p.detach().reshape(1, -1) for p in self.parameters.values()], dim=1)
+        parts = row.split([shape.numel() for shape in shapes.values()], dim=1)
+        self.parameters = {
+            name: part.view(shape)
+            for (name, shape), part in zip(shapes.items(), parts, strict=True)
+        }
+        for name, parameter in self.skeleton.named_parameters():
+            parameter.data = self.parameters[name][0]
+        self.in_a_row = True
+        return row
 
     def train(self, mode: bool) -> None:
         """Tell modules that behave differently in training."""
@@ -120,9 +137,9 @@ class StackedModel:
 
     def width_before(self, name: str) -> int:
         """Return how many units a dropout layer of an MLP sees."""
-        assert self._layers is not None
+        assert self.layers is not None
         width = 0
-        for known, layer in self._layers:
+        for known, layer in self.layers:
             if known == name:
                 return width
             width = layer.out_features if isinstance(layer, nn.Linear) else width
@@ -131,7 +148,7 @@ class StackedModel:
 
 def unstackable(model: nn.Module) -> str | None:
     """Return why runs of this model train alone; None if they stack."""
-    if _layers(model) is not None:
+    if layers_of(model) is not None:
         return None
     random = (nn.modules.dropout._DropoutNd, nn.RReLU)
     for name, module in model.named_modules():
@@ -155,7 +172,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach() for name, t in model.state_dict(keep_vars=True).items()}
 
 
-def _layers(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
+def layers_of(model: nn.Module) -> list[tuple[str, nn.Module]] | None:
     """Return the layers of a model known to be nothing but a row of them, with their names."""
     if type(model) is Linear:
         return [("layer", model.layer)]

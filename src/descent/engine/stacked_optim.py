@@ -1,7 +1,8 @@
 """Optimizers over R runs at once, each run with hyperparameters of its own.
 
-`torch.optim` takes one number per parameter group; here every number is a tensor [R]. What a
-step does is torch 2.13's update, and so are the names in the state that a checkpoint keeps.
+`torch.optim` takes one number per parameter group; here every number is a tensor [R], or a plain
+one where all runs share it. What a step does is torch 2.13's update, and so are the names in the
+state that a checkpoint keeps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from descent.shapes import Float, Int
 
 Options = Mapping[str, Any]  # of one run's optimizer, by name
+Number = Tensor | float  # of each run, [R] or shaped to go with a parameter, or shared by all
 
 
 class Rule:
@@ -24,14 +26,20 @@ class Rule:
     Args:
         parameters: [R, ...] each, updated in place.
         options: of each run, as in its config, [R]; what is not given has torch's default.
+        shapes: of a run's parameters, where they lie one after another in a single row [1, P].
     """
 
     torch_class: ClassVar[type[torch.optim.Optimizer]]
     numbers: ClassVar[tuple[str, ...]] = ()  # options that may differ between the runs of a stack
     flags: ClassVar[tuple[str, ...]] = ()  # options that change what is computed
 
-    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
-        self.parameters = list(parameters)
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        options: Sequence[Options],
+        shapes: Sequence[torch.Size] | None = None,
+    ) -> None:
+        self.parameters, self._shapes = list(parameters), shapes
         self.steps = 0
         defaults = _defaults(self.torch_class)
         whole = [{**defaults, **own} for own in options]
@@ -44,34 +52,50 @@ class Rule:
             else:
                 self._n[name] = values
         self._state: dict[str, list[Tensor]] = {}
-        self._shaped: dict[tuple[str, int], Tensor] = {}
+        self._shaped: dict[tuple[str, int], Number] = {}
+        self._numbers: dict[str, Number] = {}
         self._nonzero: dict[str, bool] = {}
 
-    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Float[Tensor, " R"]) -> None:
+    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Number) -> None:
         """Update the parameters.
 
         Args:
             gradients: of each parameter; may be overwritten.
-            lr: of each run, at this step.
+            lr: of each run, [R], or of all, at this step.
         """
         self.steps += 1
-        lr = lr.to(self.parameters[0])
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
-            self._update(i, p, g, spread(lr, p))
+            self._update(i, p, g, beside(lr, p))
 
-    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         raise NotImplementedError
 
-    def _any(self, name: str) -> bool:
+    @property
+    def folds(self) -> bool:
+        """Whether gradients may be added to `buffers`, or to the weights, as they are made."""
+        return False
+
+    def buffers(self) -> list[Tensor]:
+        """Return the momentum of each parameter."""
+        return [self._kept("momentum_buffer", i) for i in range(len(self.parameters))]
+
+    def numbers_of(self, name: str) -> Number:
+        """Return each run's number, [R] in float64, or the one that all share."""
+        if name not in self._numbers:
+            self._numbers[name] = common(self._n[name])
+        return self._numbers[name]
+
+    def has(self, name: str) -> bool:
+        """Return whether any run has more than 0 of it."""
         if name not in self._nonzero:
             self._nonzero[name] = bool((self._n[name] != 0).any())
         return self._nonzero[name]
 
-    def _get(self, name: str, like: Tensor) -> Tensor:
-        """Return a number of each run, [R, 1, ...] to go with a parameter."""
+    def _get(self, name: str, like: Tensor) -> Number:
+        """Return a number of each run, [R, 1, ...] for a parameter, or the one they share."""
         key = (name, like.ndim)
         if key not in self._shaped:
-            self._shaped[key] = spread(self._n[name].to(like), like)
+            self._shaped[key] = beside(self.numbers_of(name), like)
         return self._shaped[key]
 
     def _kept(self, name: str, i: int, start: float = 0.0) -> Tensor:
@@ -82,8 +106,8 @@ class Rule:
 
     def _decayed(self, p: Tensor, g: Tensor) -> Tensor:
         """Return the gradient with that of the L2 penalty inside the optimizer."""
-        if self._any("weight_decay"):
-            return g.addcmul_(self._get("weight_decay", p), p)
+        if self.has("weight_decay"):
+            return add_times(g, p, self._get("weight_decay", p))
         return g
 
     def keep(self, parameters: Sequence[Tensor], runs: Int[Tensor, " r"]) -> None:
@@ -98,29 +122,38 @@ class Rule:
         self._state = {
             name: [s.index_select(0, runs) for s in states] for name, states in self._state.items()
         }
-        self._shaped, self._nonzero = {}, {}
+        self._shaped, self._nonzero, self._numbers = {}, {}, {}
 
     def state(self, run: int) -> dict[int, dict[str, Any]]:
         """Return a run's state as `torch.optim.Optimizer.state_dict` has it, on the CPU."""
         if not self.steps:
             return {}
+        kept = {
+            name: self.pieces(states, run)
+            for name, states in self._state.items()
+            if self._has(name, run)
+        }
         made: dict[int, dict[str, Any]] = {}
-        for i in range(len(self.parameters)):
+        for i in range(len(self._shapes or self.parameters)):
             own = self._state_of(run)
-            made[i] = own | {
-                name: states[i][run].cpu().clone()
-                for name, states in self._state.items()
-                if self._has(name, run)
-            }
+            made[i] = own | {name: pieces[i].cpu().clone() for name, pieces in kept.items()}
         return {i: own for i, own in made.items() if own}
+
+    def pieces(self, tensors: Sequence[Tensor], run: int) -> list[Tensor]:
+        """Return a run's part of some tensors that lie as the parameters do, one a parameter."""
+        if self._shapes is None:
+            return [t[run] for t in tensors]
+        parts = tensors[0][run].split([shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
 
     def load(self, run: int, state: Mapping[int, Mapping[str, Any]]) -> None:
         """Take one run's state back; steps are counted for all together."""
         for i, own in state.items():
             for name, value in own.items():
                 if name != "step" and value is not None:
-                    kept = self._kept(name, int(i))
-                    kept[run] = value.to(kept)
+                    self._kept(name, 0)
+                    kept = self.pieces(self._state[name], run)[int(i)]
+                    kept.copy_(value)
 
     def _state_of(self, run: int) -> dict[str, Any]:
         # torch counts in its default type, which Lightning sets to that of the parameters
@@ -141,26 +174,36 @@ class SGD(Rule):
     numbers = ("momentum", "dampening", "weight_decay")
     flags = ("nesterov",)
 
-    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
-        super().__init__(parameters, options)
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        options: Sequence[Options],
+        shapes: Sequence[torch.Size] | None = None,
+    ) -> None:
+        super().__init__(parameters, options, shapes)
         # torch asks for dampening only where there is momentum
         still = self._n["momentum"] == 0
         self._n["fresh"] = torch.where(still, 1.0, 1.0 - self._n["dampening"])
 
-    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    @property
+    def folds(self) -> bool:
+        """Whether the step is linear in the gradient, and looks at it once."""
+        return not self._flags["nesterov"] and not bool((self._n["fresh"] != 1.0).any())
+
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         g = self._decayed(p, g)
-        if self._any("momentum"):
+        if self.has("momentum"):
             momentum = self._get("momentum", p)
             first = "momentum_buffer" not in self._state or self.steps == 1
             buffer = self._kept("momentum_buffer", i)
             if first:
                 buffer.copy_(g)
-            elif self._any("dampening"):
-                buffer.mul_(momentum).addcmul_(g, self._get("fresh", p))
+            elif self.has("dampening"):
+                add_times(buffer.mul_(momentum), g, self._get("fresh", p))
             else:
                 buffer.mul_(momentum).add_(g)
-            g = g.addcmul(buffer, momentum) if self._flags["nesterov"] else buffer
-        p.addcmul_(g, lr, value=-1)
+            g = add_times(g, buffer, momentum) if self._flags["nesterov"] else buffer
+        add_times(p, g, -lr)
 
     def _state_of(self, run: int) -> dict[str, Any]:
         return {}
@@ -175,16 +218,21 @@ class Adagrad(Rule):
     torch_class = torch.optim.Adagrad
     numbers = ("lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
-    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
-        super().__init__(parameters, options)
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        options: Sequence[Options],
+        shapes: Sequence[torch.Size] | None = None,
+    ) -> None:
+        super().__init__(parameters, options, shapes)
         for i, p in enumerate(self.parameters):
             self._kept("sum", i).add_(self._get("initial_accumulator_value", p))
 
-    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         g = self._decayed(p, g)
         lr = lr / (1 + (self.steps - 1) * self._get("lr_decay", p))
         total = self._kept("sum", i).addcmul_(g, g)
-        p.addcdiv_(g * lr, total.sqrt().add_(self._get("eps", p)), value=-1)
+        add_ratio(p, g, total.sqrt().add_(self._get("eps", p)), -lr)
 
     def _state_of(self, run: int) -> dict[str, Any]:
         # made before Lightning sets the default type, unlike the counters of the others
@@ -202,25 +250,29 @@ class RMSprop(Rule):
     numbers = ("alpha", "eps", "weight_decay", "momentum")
     flags = ("centered",)
 
-    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
-        super().__init__(parameters, options)
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        options: Sequence[Options],
+        shapes: Sequence[torch.Size] | None = None,
+    ) -> None:
+        super().__init__(parameters, options, shapes)
         self._n["rest"] = 1.0 - self._n["alpha"]
 
-    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         g = self._decayed(p, g)
         alpha, rest = self._get("alpha", p), self._get("rest", p)
-        square = self._kept("square_avg", i).mul_(alpha).addcmul_(g * rest, g)
+        square = add_square(self._kept("square_avg", i).mul_(alpha), g, rest)
         if self._flags["centered"]:
-            mean = self._kept("grad_avg", i)
-            mean.add_((g - mean).mul_(rest))
+            mean = self._kept("grad_avg", i).lerp_(g, rest)
             root = square.addcmul(mean, mean, value=-1).sqrt_()
         else:
             root = square.sqrt()
         change = g.div_(root.add_(self._get("eps", p)))
-        if self._any("momentum"):
+        if self.has("momentum"):
             buffer = self._kept("momentum_buffer", i)
             change = buffer.mul_(self._get("momentum", p)).add_(change)
-        p.addcmul_(change, lr, value=-1)
+        add_times(p, change, -lr)
 
 
 class Adam(Rule):
@@ -233,33 +285,38 @@ class Adam(Rule):
     numbers = ("betas", "eps", "weight_decay")
     flags = ("amsgrad",)
 
-    def __init__(self, parameters: Sequence[Tensor], options: Sequence[Options]) -> None:
-        super().__init__(parameters, options)
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        options: Sequence[Options],
+        shapes: Sequence[torch.Size] | None = None,
+    ) -> None:
+        super().__init__(parameters, options, shapes)
         self._n["rest1"], self._n["rest2"] = 1.0 - self._n["betas1"], 1.0 - self._n["betas2"]
 
-    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Float[Tensor, " R"]) -> None:
+    def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Number) -> None:
         """Update the parameters; both corrections are those of the new step."""
         t = self.steps + 1
-        corrections = (("bias1", "betas1", 1.0), ("bias2", "betas2", 0.5))
-        for name, beta, power in corrections:
-            self._n[name] = (1.0 - self._n[beta] ** t) ** power
-            for ndim in {p.ndim for p in self.parameters}:
-                self._shaped.pop((name, ndim), None)
+        like = {p.ndim: p for p in self.parameters}
+        for name, beta, power in (("bias1", "betas1", 1.0), ("bias2", "betas2", 0.5)):
+            # in float64: a power of 0.999 must not be rounded before it leaves 1
+            made = (1.0 - self.numbers_of(beta) ** t) ** power
+            for ndim, p in like.items():
+                self._shaped[name, ndim] = beside(made, p)
         super().step(gradients, lr)
 
-    def _update(self, i: int, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         g = self._with_decay(p, g, lr)
-        mean = self._kept("exp_avg", i)
-        mean.add_((g - mean).mul_(self._get("rest1", p)))
-        square = self._kept("exp_avg_sq", i)
-        square.mul_(self._get("betas2", p)).addcmul_(g * self._get("rest2", p), g)
+        mean = self._kept("exp_avg", i).lerp_(g, self._get("rest1", p))
+        square = self._kept("exp_avg_sq", i).mul_(self._get("betas2", p))
+        add_square(square, g, self._get("rest2", p))
         if self._flags["amsgrad"]:
             square = torch.maximum(self._kept("max_exp_avg_sq", i), square)
             self._state["max_exp_avg_sq"][i] = square
         root = square.sqrt().div_(self._get("bias2", p)).add_(self._get("eps", p))
-        p.addcdiv_(mean * (lr / self._get("bias1", p)), root, value=-1)
+        add_ratio(p, mean, root, -lr / self._get("bias1", p))
 
-    def _with_decay(self, p: Tensor, g: Tensor, lr: Tensor) -> Tensor:
+    def _with_decay(self, p: Tensor, g: Tensor, lr: Number) -> Tensor:
         return self._decayed(p, g)
 
 
@@ -271,12 +328,44 @@ class AdamW(Adam):
 
     torch_class = torch.optim.AdamW  # type: ignore[assignment]
 
-    def _with_decay(self, p: Tensor, g: Tensor, lr: Tensor) -> Tensor:
+    def _with_decay(self, p: Tensor, g: Tensor, lr: Number) -> Tensor:
         p.mul_(1 - lr * self._get("weight_decay", p))
         return g
 
 
 RULES = {f"torch.optim.{rule.__name__}": rule for rule in (SGD, Adagrad, RMSprop, Adam, AdamW)}
+
+
+def beside(number: Number, like: Float[Tensor, "R ..."]) -> Number:
+    """Return a number of each run as [R, 1, ...], to go with a parameter; one of all as it is."""
+    return spread(number.to(like), like) if isinstance(number, Tensor) else number
+
+
+def common(values: Float[Tensor, " R"]) -> Number:
+    """Return the number that all runs share, or their numbers."""
+    first = float(values[0])
+    return first if bool((values == first).all()) else values
+
+
+def add_times(t: Tensor, other: Tensor, number: Number) -> Tensor:
+    """Return t + number * other, in place."""
+    if isinstance(number, Tensor):
+        return t.addcmul_(other, number)
+    return t.add_(other, alpha=number)
+
+
+def add_square(t: Tensor, other: Tensor, number: Number) -> Tensor:
+    """Return t + number * other^2, in place."""
+    if isinstance(number, Tensor):
+        return t.addcmul_(other * number, other)
+    return t.addcmul_(other, other, value=number)
+
+
+def add_ratio(t: Tensor, top: Tensor, bottom: Tensor, number: Number) -> Tensor:
+    """Return t + number * top / bottom, in place."""
+    if isinstance(number, Tensor):
+        return t.addcdiv_(top * number, bottom)
+    return t.addcdiv_(top, bottom, value=number)
 
 
 def spread(values: Float[Tensor, " R"], like: Float[Tensor, "R ..."]) -> Float[Tensor, "R ..."]:
