@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from descent.config.check import check, check_targets, check_values, plain
+from descent.config.check import check, check_targets, check_values, flatten, plain
 from descent.config.machine import cores
+from descent.config.overruled import EVALUATION, Asked, told
 from descent.config.spelling import command, program
 from descent.data.arrays import Arrays, Task
 from descent.data.columns import meaning, number_style
@@ -77,6 +78,8 @@ def open_evaluation(cfg: DictConfig) -> Evaluation:
         raise UserError(
             f"run=[...] names several runs; {program('eval')} takes one: run=<directory>."
         )
+    for words in told(EVALUATION, Asked(dict(flatten(asked)))).values():
+        log.info("note: %s.", words)
     run = named_run(asked["run"])
     config = run.config()
     check_targets(config, str(run.path), asked["trust"])

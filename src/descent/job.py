@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from descent.config.check import check, check_targets, check_values, plain, settle_paths
 from descent.config.keys import leave_out
+from descent.config.overruled import of_hydra, of_training
 from descent.data.prepare import Prepared, prepare
 from descent.errors import UserError
 from descent.metrics import check_metrics
@@ -60,14 +61,21 @@ def open_job(cfg: DictConfig) -> Job:
         return _continue(Run(cfg.resume), cfg, typed)
     check(cfg)
     config = plain(cfg)
-    for note in leave_out(config, hydra.runtime.choices):
-        log.info("note      %s", note)
+    notes = leave_out(config, hydra.runtime.choices)
     settle_paths(config)
-    if hydra.mode == RunMode.MULTIRUN:
-        typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many
     run, many = _run_here(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
     prepared = prepare(config["data"])
     check_metrics(config, prepared.describe())
+    if not many:
+        classes = prepared.arrays.task.is_classification
+        notes += [
+            *of_training(config, typed, classes).values(),
+            *of_hydra(hydra.overrides.hydra, many),
+        ]
+    for note in notes:
+        log.info("note      %s", note)
+    if many:
+        typed += ("hydra.mode=RUN",)  # repeats this job alone where a recipe asks for many
     return Job(config, prepared, run, False, typed, many)
 
 

@@ -14,8 +14,17 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict, read_write
 
-from descent.config.check import build, check, check_targets, flatten, locate, targets
+from descent.config.check import (
+    build,
+    check,
+    check_targets,
+    flatten,
+    locate,
+    plain,
+    targets,
+)
 from descent.config.options import FAMILIES, RULES, Rule
+from descent.config.overruled import of_training
 from descent.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -72,7 +81,12 @@ def csv(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("choice", choices())
 def test_every_choice_composes_and_passes_the_check(choice: str) -> None:
-    check(composed(primary_for(choice), choice, *needed_with(choice)))
+    primary = primary_for(choice)
+    cfg = composed(primary, choice, *needed_with(choice))
+    check(cfg)
+    # none of our own choices overrules itself, but for those that end a run after an epoch
+    if primary == "train" and not choice.startswith("debug="):
+        assert not of_training(plain(cfg), (), classes=False, many=True)
 
 
 @pytest.mark.parametrize("choice", choices())

@@ -96,13 +96,13 @@ def check_values(config: Mapping[str, Any]) -> None:
 
 def _unfit(key: str, value: Any, problem: str) -> str:
     hint = "."
-    if (key, _shown(value)) in VALUES:
-        hint = VALUES[key, _shown(value)]
+    if (key, as_typed(value)) in VALUES:
+        hint = VALUES[key, as_typed(value)]
     elif isinstance(value, str) and key in RULES:
         words = [word for word in RULES[key].words if isinstance(word, str)]
         near = [word for word in words if value and word.startswith(value.lower())]
         hint = f"; did you mean '{near[0]}'?" if near else did_you_mean(value, words) or "."
-    shown = _shown(value) or "''"
+    shown = as_typed(value) or "''"
     return f"{NAMES.get(key, key)}={shown} does not fit: it must be {problem}{hint}"
 
 
@@ -133,7 +133,7 @@ def _check_nodes(config: Mapping[str, Any]) -> None:
         nodes = config[group]
         if nodes is not None and not isinstance(nodes, Mapping):
             raise UserError(
-                f"{group}={_shown(nodes)} does not fit: {group} are options by name, each with a "
+                f"{group}={as_typed(nodes)} does not fit: {group} are options by name, each with a "
                 f"_target_ that says how it is built, such as +{group}.mine._target_=..."
             )
         for name, node in (nodes or {}).items():
@@ -144,8 +144,8 @@ def _check_nodes(config: Mapping[str, Any]) -> None:
 def _check_node(key: str, node: Any) -> None:
     if not isinstance(node, Mapping):
         raise UserError(
-            f"{key}={_shown(node)} does not fit: it must be options with a _target_ that says how "
-            "it is built."
+            f"{key}={as_typed(node)} does not fit: it must be options with a _target_ that says "
+            "how it is built."
         )
     if "_target_" not in node:
         raise UserError(
@@ -155,7 +155,7 @@ def _check_node(key: str, node: Any) -> None:
     target = node["_target_"]
     if not isinstance(target, str) or not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", target):
         raise UserError(
-            f"{key}._target_={_shown(target)} does not fit: it must be the name of a class or a "
+            f"{key}._target_={as_typed(target)} does not fit: it must be the name of a class or a "
             "function with its module, such as my_package.Mine."
         )
 
@@ -248,7 +248,8 @@ def _check_landscape(values: Mapping[str, Any]) -> None:
             "set landscape=... alone."
         )
     landscape_named(names[0]).check_start(tuple(values["model.start"]))
-    for key, wanted in (("val_fraction", 0), ("test_fraction", 0), ("scale", "none")):
+    fractions = (("val_fraction", 0), ("test_fraction", 0))
+    for key, wanted in (*fractions, ("scale", "none"), ("scale_target", "none")):
         if values[f"data.{key}"] != wanted:
             raise UserError(
                 f"data.{key}={values[f'data.{key}']} does not suit a landscape, whose rows are "
@@ -256,7 +257,10 @@ def _check_landscape(values: Mapping[str, Any]) -> None:
             )
 
 
-def _shown(value: Any) -> str:
+def as_typed(value: Any) -> str:
+    """Return a value as it is typed behind an option's name."""
+    if isinstance(value, list):
+        return f"[{','.join(map(as_typed, value))}]"
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value}"
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from descent.config.overruled import SELF_DESCRIBED
 from descent.data.layout import SEPARATORS, Dialect, Layout, csv_rows, find_layout, listed
 from descent.errors import UserError, counted, first_line
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
-TYPED = (".parquet", ".arrow", ".feather", ".ipc", ".jsonl", ".ndjson", ".json")
 PACKED = (".gz", ".zst")
 USUAL = Dialect()
 MOST_UNPACKED = 2**33  # bytes; what unpacks to more is a mistake, or an attack
@@ -62,7 +62,7 @@ def read_table(path: str | Path, dialect: Dialect = USUAL) -> Table:
     suffix = _suffix(path)
     data = _bytes(path)
     try:
-        if suffix in TYPED:
+        if suffix in SELF_DESCRIBED:
             frame = _typed(data, suffix, path)
             table = Table(frame, str(path), dialect)
             return _as_texts(table)
@@ -100,12 +100,12 @@ def _suffix(path: Path) -> str:
     if suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
-    if suffix not in TEXTS + TYPED:
+    if suffix not in TEXTS + SELF_DESCRIBED:
         if suffix in (".xlsx", ".xls", ".ods"):
             raise UserError(f"{path} is a spreadsheet; save it as CSV, and give that.")
         raise UserError(
-            f"{path} has none of the known suffixes {', '.join(TEXTS + TYPED)}, nor one of them "
-            f"packed as {' or '.join(PACKED)}."
+            f"{path} has none of the known suffixes {', '.join(TEXTS + SELF_DESCRIBED)}, nor one "
+            f"of them packed as {' or '.join(PACKED)}."
         )
     return suffix
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from descent.analysis.best import run_meant
 from descent.config.check import check, plain
+from descent.config.overruled import REPORT, Asked, told
 from descent.config.spelling import command
 from descent.errors import UserError
 from descent.records import document
@@ -62,6 +63,8 @@ def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
         raise UserError(
             "best=true draws the best run alone; give run=<a multirun's directory> with it."
         )
+    for words in told(REPORT, Asked(asked)).values():
+        log.info("note: %s.", words)
     if asked["multirun"] is None:
         return _open_runs(asked)
     output = asked["output"] and Path(asked["output"])

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from descent.cli import from_here, in_python, one_sentence, sentence_for
 from descent.config.machine import check_workers
 from descent.config.options import LAUNCHER
+from descent.config.overruled import of_hydra
 from descent.config.spelling import command_words
 from descent.errors import UserError, WriteError
 from descent.files.claims import give_room
@@ -61,6 +62,8 @@ def launch_jobs(
                     f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
                 )
         check_workers(count)
+        for words in of_hydra(master.hydra.overrides.hydra, many=True):
+            print(f"note      {words}", flush=True)
         # the server's children run the caller's own script again, which a command's guards against
         if engine == "loky" and count != 1 and len(jobs) >= MANY and not in_python.get():
             forking.begin(VARIABLES)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from descent.config.check import flatten
+from descent.config.overruled import Overruled, of_training
 from descent.data.prepare import Description
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
 from descent.engine.grouping import choose_device, footprint, in_turn, stack_size
@@ -150,11 +151,19 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
 
 
 def _decided(groups: Sequence[Group]) -> list[str]:
-    """Return what was decided about each source of some jobs, as its first split has it."""
+    """Return what was decided about each source of some jobs, as its first split has it.
+
+    And which options have no effect, each by the first job in which it has none.
+    """
     nodes = [group.jobs[0].config["data"] for group in reversed(groups)]
     firsts = {repr(node["source"]): node for node in nodes}
     notes = [note for node in reversed(firsts.values()) for note in prepared(node).notes]
-    return [f"data      {note}" for note in dict.fromkeys(notes)]
+    overruled: dict[Overruled, str] = {}
+    for job in (job for group in groups for job in group.jobs):
+        classes = prepared(job.config["data"]).arrays.task.is_classification
+        overruled = of_training(job.config, job.overrides, classes, many=True) | overruled
+    told = [f"note      {words}" for words in overruled.values()]
+    return [*(f"data      {note}" for note in dict.fromkeys(notes)), *told]
 
 
 def _reason(error: BaseException) -> Ending:
