@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -50,6 +50,14 @@ def first_line(error: BaseException) -> str:
 def counted(number: int, noun: str) -> str:
     """Return `1 step` or `1,200 steps`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(words: Sequence[str], most: int | None = None) -> str:
+    """Return `a, b and c`; beyond `most` words, `a, b and 3 more`."""
+    shown = [*words[:most]]
+    if len(words) > len(shown):
+        shown.append(f"{len(words) - len(shown):,} more")
+    return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from descent.analysis.study import seeds_do_nothing
 from descent.analysis.targets import Hit
 from descent.analysis.trials import Study, Trial, Value, label, number_in, short, text
 from descent.config.spelling import command_words
-from descent.errors import UserError, did_you_mean
+from descent.errors import UserError, did_you_mean, joined
 from descent.metrics import metric_named
 from descent.records.endings import Status
 
@@ -207,12 +207,12 @@ def _ranked(name: str, entries: Sequence[Entry]) -> str:
     groups = [(shown, list(own)) for shown, own in groupby(order, key=lambda e: e.shown)]
     (best, firsts), rest = groups[0], groups[1:]
     if not rest:
-        names = _list([e.name for e in firsts])
+        names = joined([e.name for e in firsts])
         return f"{best} with {names}{', a tie' if len(firsts) > 1 else ''}"
     word = "fewest" if name in TIMES else "lowest" if lower else "highest"
     tie = ", a tie" if len(firsts) > 1 else ""
-    told = f"{word}, {best}, with {_list([e.name for e in firsts])}{tie}"
-    others = _list([f"{shown} with {_list([e.name for e in own])}" for shown, own in rest])
+    told = f"{word}, {best}, with {joined([e.name for e in firsts])}{tie}"
+    others = joined([f"{shown} with {joined([e.name for e in own])}" for shown, own in rest])
     ratio = _ratio(firsts[0].value or 0.0, rest[-1][1][0].value or 0.0)
     many = "many" if name in TIMES else "large"
     digits = ".0f" if ratio and ratio >= 10 else ".2g"
@@ -230,9 +230,9 @@ def _along(entries: Sequence[Entry]) -> str:
     keys = list(entries[0].values)
     numbers = [number_in(entry.values[keys[0]]) for entry in entries]
     if len(keys) > 1 or None in numbers or len(entries) < 2:
-        return _list([f"{entry.shown} with {entry.name}" for entry in entries])
+        return joined([f"{entry.shown} with {entry.name}" for entry in entries])
     key, rising = short(keys[0]), sorted(entries, key=lambda e: number_in(e.values[keys[0]]) or 0)
-    told = _list([f"{e.shown} at {key}={text(e.values[keys[0]])}" for e in rising])
+    told = joined([f"{e.shown} at {key}={text(e.values[keys[0]])}" for e in rising])
     if len({e.shown for e in rising}) == 1:
         return f"{rising[0].shown} at every {key}"
     return f"{told}: {_trend([e.value or 0.0 for e in rising], key)}"
@@ -245,8 +245,3 @@ def _trend(values: Sequence[float], key: str) -> str:
     if max(steps) <= 0:
         return f"it falls as {key} rises" if max(steps) < 0 else f"it never rises with {key}"
     return f"it neither rises nor falls with {key} throughout"
-
-
-def _list(words: Sequence[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last

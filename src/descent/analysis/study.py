@@ -13,7 +13,7 @@ from descent.analysis.influence import influence, sorted_by
 from descent.analysis.summary import is_problem, is_seed
 from descent.analysis.trials import ENDED, Study, Trial, Value, number_in, text
 from descent.config.spelling import command_words, program
-from descent.errors import UserError
+from descent.errors import UserError, joined
 from descent.files.bounded import DamageError
 from descent.files.bounded import read_rows as read_csv_rows
 from descent.records.endings import Status
@@ -89,7 +89,9 @@ def read_rows(sweep: Path) -> tuple[list[tuple[ListedJob, TableRow]], list[str]]
     if listed:
         if strange:
             names = [line.cells["directory"] for line in strange]
-            notes.append(f"{RESULTS} tells of runs that {JOBS} does not list: {_listed(names)}.")
+            notes.append(
+                f"{RESULTS} tells of runs that {JOBS} does not list: {joined(names, NAMED)}."
+            )
     else:
         for line in strange:
             job = _job_of(line, {job.number for job in jobs})
@@ -236,14 +238,7 @@ def numbered(numbers: Sequence[int]) -> str:
     """Return `job 3`, `jobs 3, 4 and 7`, or `jobs 3, 4, ... and 90 more`."""
     if len(numbers) == 1:
         return f"job {numbers[0]}"
-    return f"jobs {_listed(list(map(str, numbers)))}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    if len(words) > NAMED:
-        return f"{', '.join(words[:NAMED])} and {len(words) - NAMED:,} more"
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
+    return f"jobs {joined(list(map(str, numbers)), NAMED)}"
 
 
 METRIC = "optimized_metric"

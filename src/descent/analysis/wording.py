@@ -10,6 +10,7 @@ from descent.analysis.confidence import LEAST_SEEDS, Contest, Effect, of_median,
 from descent.analysis.neighbours import rows_of
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import OPTIMIZER, Study, label, text
+from descent.errors import joined
 
 NAMED = 4  # settings named in a sentence
 ACCURACY = "accuracy"
@@ -114,10 +115,8 @@ def contest_words(winner: Setting, met: Contest, measure: Measure) -> list[str]:
 
 
 def _listed(settings: Sequence[Setting], scores: bool = True) -> str:
-    names = [f"{named(s)} ({s.mean:.4g})" if scores else named(s) for s in settings[:NAMED]]
-    if len(settings) > NAMED:
-        names.append(f"{len(settings) - NAMED:,} more")
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    names = [f"{named(s)} ({s.mean:.4g})" if scores else named(s) for s in settings]
+    return joined(names, NAMED)
 
 
 def effect_words(found: Effect, measure: Measure) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from descent.data.arrays import Column, Task
+from descent.errors import joined
 from descent.report.predicted import Predicted
-from descent.report.style import BLUE, Picture, listed, new_figure, shown
+from descent.report.style import BLUE, Picture, new_figure, shown
 
 REPEATS = 10
 MOST_ROWS = 1000
@@ -112,7 +113,7 @@ def _drawn(
     sure = [c.name for c, m, s in zip(columns, mean, spread, strict=True) if m > 2 * s and m > 0]
     hidden = f" Drawn are {many} of {len(columns)} columns." if len(columns) > many else ""
     more = f" and {len(sure) - 4} more" if len(sure) > 4 else ""
-    told = f"Beyond two of these matter {listed(sure[:4])}{more}" if sure else (
+    told = f"Beyond two of these matter {joined(sure[:4])}{more}" if sure else (
         "No column matters beyond two of these"
     )  # fmt: skip
     caption = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.data.arrays import Column, Task
-from descent.errors import UserError, counted
+from descent.errors import UserError, counted, joined
 from descent.report.record import Record
 from descent.report.style import (
     BLACK,
@@ -19,7 +19,6 @@ from descent.report.style import (
     VERMILION,
     Picture,
     legend_below,
-    listed,
     new_figure,
     share,
     shown,
@@ -215,13 +214,13 @@ def rankings(found: Predicted) -> Picture | None:
     right.set(xlabel="recall", ylabel="precision", title="precision and recall", **edges)
     legend_below(figure, left)
     under = f"{classes[ranked[0]]}" if len(ranked) == 1 else "each class against the rest"
-    each = listed([f"{classes[k]} {shown(a)}" for k, a in zip(ranked, areas, strict=True)])
+    each = joined([f"{classes[k]} {shown(a)}" for k, a in zip(ranked, areas, strict=True)])
     hidden = f" Drawn are {len(ranked)} of {len(both)} classes." if len(both) > len(ranked) else ""
     if len(classes) == 2:
         hidden = ""
     caption = (
         f"{found.who}, {under}. Area under the ROC curve: {each}. Average precision: "
-        f"{listed(told)}.{hidden}"
+        f"{joined(told)}.{hidden}"
     )
     return Picture("rankings", "ROC, precision and recall", figure, caption)
 

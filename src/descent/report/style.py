@@ -150,12 +150,6 @@ def share(value: float) -> str:
     return f"{100 * value:.3g}%"
 
 
-def listed(words: Sequence[str]) -> str:
-    """Return `a, b and c`."""
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 NOTEBOOK_DPI = 80  # as wide as a cell
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.report.record import Axis, Record, show
 from descent.report.style import (
     BLACK,
@@ -19,7 +19,6 @@ from descent.report.style import (
     drawable,
     fit_to,
     legend_below,
-    listed,
     new_figure,
     shown,
     stroke,
@@ -115,7 +114,7 @@ def _lines(axes: Axes, at: np.ndarray, theta: np.ndarray, names: Sequence[str]) 
         for i in sorted(largest)
     ]
     most = " (the ones that move most)" if len(names) > TOLD else ""
-    return f"{listed(told)}{most}."
+    return f"{joined(told)}{most}."
 
 
 def _bands(axes: Axes, at: np.ndarray, theta: np.ndarray, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from descent.analysis.critical_batch import Scaling
 from descent.analysis.trials import BATCH
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.report.style import (
     BLACK,
     BLUE,
@@ -18,7 +18,6 @@ from descent.report.style import (
     GREY,
     VERMILION,
     Picture,
-    listed,
     new_figure,
 )
 from descent.report.sweep.marks import (
@@ -47,7 +46,7 @@ def figure(value: float) -> str:
 
 def caption(scalings: Sequence[Scaling]) -> str:
     """Say what was fitted, how it compares with the noise scale, and where the lr grid ended."""
-    targets = listed(list(dict.fromkeys(spoken(one.target) for one in scalings)))
+    targets = joined(list(dict.fromkeys(spoken(one.target) for one in scalings)))
     fitted = [one for one in scalings if math.isfinite(one.critical)]
     told = [_fitted(one, len(scalings) > 1) for one in fitted[:MOST_TOLD]]
     if len(fitted) > MOST_TOLD:

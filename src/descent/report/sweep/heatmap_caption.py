@@ -11,8 +11,7 @@ from descent.analysis.grid import Grid
 from descent.analysis.settings import Measure
 from descent.analysis.summary import is_problem
 from descent.analysis.trials import Value, label, number_in
-from descent.errors import counted
-from descent.report.style import listed
+from descent.errors import counted, joined
 from descent.report.sweep.marks import spoken, value_text
 
 
@@ -160,7 +159,7 @@ def _edge(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
         return f"The best of {panels} lies on the edge of the grid." if others else ""
     which = "It lies" if len(best) == 1 else f"{beyond} of them {'lies' if beyond == 1 else 'lie'}"
     also = f", as does the best of {panels}" if others else ""
-    return f"{which} on the edge of the grid ({listed(told)}){also}: better may lie beyond."
+    return f"{which} on the edge of the grid ({joined(told)}){also}: better may lie beyond."
 
 
 def _edges(grid: Grid) -> Iterator[str]:

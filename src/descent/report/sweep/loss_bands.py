@@ -14,14 +14,13 @@ import numpy as np
 from descent.analysis.bands import Band, Bands, Lost
 from descent.analysis.summary import is_problem
 from descent.analysis.trials import OPTIMIZER, Value, label
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.report.record import Axis
 from descent.report.style import (
     GREY,
     Picture,
     Stroke,
     drawable,
-    listed,
     new_figure,
     spans_decades,
     stroke,
@@ -332,4 +331,4 @@ def _rows(part: Bands, strokes: Iterator[Stroke]) -> list[Row]:
 def _which(part: Bands, lost: Sequence[Lost]) -> str:
     """Return which loss is drawn of lost trials, where it is not that of the others."""
     names = {one.name for one in lost} - {part.loss}
-    return f" (drawn: {listed(sorted(names))})" if names else ""
+    return f" (drawn: {joined(sorted(names))})" if names else ""

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.analysis.performance import Profile
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.report.style import (
     GREY,
     MOST_STYLED,
     Picture,
     Stroke,
-    listed,
     new_figure,
     share,
     stroke,
@@ -95,7 +94,7 @@ def _caption(profile: Profile) -> str:
         if np.isinf(costs).any()
     ]
     if missed:
-        told.append(f"targets missed at every lr: {listed(missed)}")
+        told.append(f"targets missed at every lr: {joined(missed)}")
     return "; ".join(told) + "."
 
 
@@ -103,4 +102,4 @@ def _most(profile: Profile, at: int) -> str:
     """Return who has the largest share at a factor, and that share."""
     shares = profile.share[:, at]
     leaders = [n for n, s in zip(profile.labels, shares, strict=True) if s == shares.max()]
-    return f"{listed(leaders)}, on {share(float(shares.max()))}"
+    return f"{joined(leaders)}, on {share(float(shares.max()))}"

@@ -17,11 +17,11 @@ from urllib.parse import quote
 from descent.analysis.advice import Advice
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import Study, Trial, ordered
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.files.atomic import write
 from descent.records.endings import Status
 from descent.report.page import GENERATOR, embedded, template
-from descent.report.style import Picture, listed, share, shown
+from descent.report.style import Picture, share, shown
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -286,7 +286,7 @@ def sweep_title(study: Study) -> str:
         return f"One setting, {runs}"
     if len(study.swept) > MOST_NAMED:
         return f"Sweep of {len(study.swept)} options, {runs}"
-    return f"Sweep of {listed(study.swept)}, {runs}"
+    return f"Sweep of {joined(study.swept)}, {runs}"
 
 
 def _counts(study: Study) -> list[tuple[str, str]]:
