@@ -10,13 +10,12 @@ import numpy as np
 from descent.analysis.scatter import DrawnOption, Scatter
 from descent.analysis.trials import short
 from descent.config.options import is_geometric
-from descent.errors import counted
+from descent.errors import counted, joined
 from descent.report.style import (
     GREY,
     YELLOW,
     Picture,
     drawable,
-    listed,
     new_figure,
     share,
     shown,
@@ -99,15 +98,15 @@ def _caption(found: Scatter) -> str:
     told = [
         f"{counted(len(found.scores), 'setting')} with a score, each a point in every panel; the "
         f"best, {shown(float(found.scores[0]))}, has "
-        + listed([f"{short(option.key)}={shown(float(option.x[0]))}" for option in found.options])
+        + joined([f"{short(option.key)}={shown(float(option.x[0]))}" for option in found.options])
     ]
     good = [f"{short(o.key)} {shown(o.good[0])} to {shown(o.good[1])}" for o in found.options]
-    told.append(f"the best tenth lie at {listed(good)}")
+    told.append(f"the best tenth lie at {joined(good)}")
     known = [o for o in found.options if math.isfinite(o.influence)]
     if len(known) > 1:
         told.append(
             "of the ranks' variance "
-            + listed([f"{short(o.key)} explains {share(o.influence)}" for o in known])
+            + joined([f"{short(o.key)} explains {share(o.influence)}" for o in known])
         )
     lost = len(next(iter(found.lost.values())))
     if lost:
