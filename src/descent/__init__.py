@@ -1,7 +1,8 @@
 """Descent: a laboratory for mini-batch gradient descent.
 
 From Python, `descent.train`, `descent.sweep`, `descent.load` and `descent.runs` do what the
-commands do, with the same engine in the same directories. Nothing is imported before it is used.
+commands do, with the same engine in the same directories; `DescentRegressor` and
+`DescentClassifier` are estimators of scikit-learn. Nothing is imported before it is used.
 """
 
 import importlib
@@ -14,8 +15,12 @@ _PUBLIC = {
     "load": "descent.api.start",
     "runs": "descent.api.ledger",
     "DescentError": "descent.errors",
+    "DescentRegressor": "descent.api.estimators",
+    "DescentClassifier": "descent.api.estimators",
 }
-__all__ = ["DescentError", "load", "runs", "sweep", "train"]
+__all__ = [
+    "DescentClassifier", "DescentError", "DescentRegressor", "load", "runs", "sweep", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -189,18 +189,23 @@ class TrainedRun:
                 )
             )  # fmt: skip
 
-    def to_torch(self) -> nn.Module:
+    def to_torch(self, wide: bool = False) -> nn.Module:
         """Return a module of its own: from rows as they are [N, columns] to predictions [N, C].
 
         Scaling, categories and gaps are in it; `descent.api.portable.Portable` says what it takes,
         and `encode` makes that of a frame.
+
+        Args:
+            wide: compute in float64, so that a row's prediction does not depend on its neighbours'
+                in the last digit.
         """
         from copy import deepcopy
 
         from descent.api.portable import Portable
 
         with contained(quiet=True):
-            return Portable(deepcopy(self._module), self._description)
+            module = deepcopy(self._module)
+            return Portable(module.double() if wide else module, self._description)
 
     def encode(self, data: Any) -> np.ndarray:
         """Return rows as `to_torch` and exported models take them: [N, columns] numbers.

@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -298,6 +299,13 @@ def _remove(directory: Path, keep: bool = False) -> None:
             Path(entry).unlink()
     if not keep:
         directory.rmdir()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Give an empty directory of the system's, and remove it with all that was put there."""
+    with tempfile.TemporaryDirectory(prefix="descent-") as name:
+        yield Path(name)
 
 
 def remove_own(directory: Path) -> None:
