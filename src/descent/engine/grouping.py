@@ -182,19 +182,27 @@ def stack_size(asked: int | str, one: Footprint, device: torch.device, workers: 
     Raises:
         UserError: so many do not fit into memory.
     """
-    free = memory(device) * USABLE / workers
-    fits = int(free // one.held)
+    fits = most_that_fit(one, device, workers)
     if isinstance(asked, int):
-        if asked > max(fits, 1):
+        if asked > fits:
             raise UserError(
                 f"A stack of {asked:,} runs needs {asked * one.held / 2**30:.1f} GiB, and "
-                f"{free / 2**30:.1f} GiB are there for one worker; set hydra.launcher.stack to at "
-                f"most {max(fits, 1):,}, or auto."
+                f"{_room(device, workers) / 2**30:.1f} GiB are there for one worker; set "
+                f"hydra.launcher.stack to at most {fits:,}, or auto."
             )
         return asked
     if device.type != "cpu":
-        return max(1, min(fits, 2 * MOST))
+        return min(fits, 2 * MOST)
     return max(1, min(fits, MOST, CACHED // max(one.touched, 1)))
+
+
+def most_that_fit(one: Footprint, device: torch.device, workers: int = 1) -> int:
+    """Return how many runs of a footprint a worker's share of the memory holds; one at least."""
+    return max(1, int(_room(device, workers) // one.held))
+
+
+def _room(device: torch.device, workers: int) -> float:
+    return memory(device) * USABLE / workers
 
 
 def memory(device: torch.device) -> float:

@@ -17,7 +17,13 @@ from descent.config.check import flatten
 from descent.config.overruled import Overruled, of_training
 from descent.data.prepare import Description
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.engine.grouping import choose_device, footprint, in_turn, stack_size
+from descent.engine.grouping import (
+    choose_device,
+    footprint,
+    in_turn,
+    most_that_fit,
+    stack_size,
+)
 from descent.engine.proof import why_unproven
 from descent.errors import ForeignError, UserError, WriteError, counted
 from descent.files.atomic import clear_parts
@@ -329,54 +335,63 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
             tasks += [FitTask((job,), False) for job in group.jobs]
             lines.append(f"group {number}: {runs} alone, one by one: {group.alone}")
             continue
-        going, group = _going_on(group)
-        tasks += going
-        if going:
-            going_on = sum(len(task.jobs) for task in going)
-            lines.append(f"group {number}: {going_on:,} of {runs} go on from their checkpoints")
-        if not group.jobs:
-            continue
-        count = len(group.jobs)
-        runs = counted(count, "run")
         first = group.jobs[0].config
         data = prepared(first["data"])
         model = build_model(first, data.description)
         device = choose_device(first["trainer"]["accelerator"])
-        size = stack_size(options.stack, footprint(first, model, data), device, cores)
+        one = footprint(first, model, data)
+        most = most_that_fit(one, device, cores)
+        going, parted, group = _going_on(group, most)
+        tasks += going
+        if going:
+            going_on = sum(len(task.jobs) for task in going)
+            parts = f", {most:,} at a time, which is what fits in memory" if parted else ""
+            words = f"{going_on:,} of {runs} go on from their checkpoints{parts}"
+            lines.append(f"group {number}: {words}")
+        if not group.jobs:
+            continue
+        count = len(group.jobs)
+        runs = counted(count, "run")
+        size = stack_size(options.stack, one, device, cores)
         stacks = -(-count // size)
         if options.stack == "auto" and _group_seconds(group) > WORKER_START:
             stacks = min(count, -(-stacks // cores) * cores)  # so that all workers end together
         # neighbours of one seed share their batches
         jobs = sorted(group.jobs, key=lambda job: (job.config["seed"], job.number))
         ends = [count * (i + 1) // stacks for i in range(stacks)]
-        parts = [tuple(jobs[a:b]) for a, b in pairwise([0, *ends])]
-        tasks += [FitTask(part, True, group.turn is not None) for part in parts]
-        parameters, most = sum(p.numel() for p in model.parameters()), max(map(len, parts))
+        pieces = [tuple(jobs[a:b]) for a, b in pairwise([0, *ends])]
+        tasks += [FitTask(part, True, group.turn is not None) for part in pieces]
+        parameters, most = sum(p.numel() for p in model.parameters()), max(map(len, pieces))
         lines.append(
-            f"group {number}: {runs} in {len(parts)} {'stack' if group.turn is None else 'loop'}"
-            f"{'' if len(parts) == 1 else 's'} of "
-            f"{'up to ' if len(parts) > 1 else ''}{most:,}: {type(model).__name__}, "
+            f"group {number}: {runs} in {len(pieces)} {'stack' if group.turn is None else 'loop'}"
+            f"{'' if len(pieces) == 1 else 's'} of "
+            f"{'up to ' if len(pieces) > 1 else ''}{most:,}: {type(model).__name__}, "
             f"{counted(parameters, 'parameter')}, {_named(first)}"
             f"{'' if group.turn is None else f'; in turn, since {group.turn}'}"
         )
     return sorted(tasks, key=_task_seconds, reverse=True), lines
 
 
-def _going_on(group: Group) -> tuple[list[FitTask], Group]:
-    """Return tasks of jobs that a killed attempt had saved, and the group of the others."""
+def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
+    """Return tasks of jobs that a killed attempt had saved, and the group of the others.
+
+    Between them: whether a stack of that attempt was split.
+
+    Args:
+        group: of jobs.
+        most: runs that fit in memory together, which may be less than it was.
+    """
     by_stand: dict[Stand, list[Planned]] = {}
     rest: list[Planned] = []
     for job in group.jobs:
         found = stand(job)
         (rest if found is None else by_stand.setdefault(found, [])).append(job)
-    tasks = [
-        FitTask(
-            tuple(sorted(jobs, key=lambda job: (job.config["seed"], job.number))), True,
-            group.turn is not None, stack=at.stack,
-        )
-        for at, jobs in by_stand.items()
-    ]  # fmt: skip
-    return tasks, replace(group, jobs=rest)
+    tasks = []
+    for at, jobs in by_stand.items():
+        jobs.sort(key=lambda job: (job.config["seed"], job.number))
+        parts = [tuple(jobs[i : i + most]) for i in range(0, len(jobs), most)]
+        tasks += [FitTask(part, True, group.turn is not None, stack=at.stack) for part in parts]
+    return tasks, len(tasks) > len(by_stand), replace(group, jobs=rest)
 
 
 def _named(config: dict[str, Any]) -> str:
@@ -427,12 +442,21 @@ def _finished(job: Planned) -> Outcome:
 
 
 def _fallen_back(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return a line for each cause by which runs that were to be stacked trained by themselves."""
+    """Return a line for each cause by which runs were not trained in the stacks that were told."""
+    outcomes = list(outcomes)
     causes = Counter(outcome.after for outcome in outcomes if outcome.after is not None)
+    parted = Counter(outcome.parted for outcome in outcomes if outcome.parted is not None)
     return [
-        f"{counted(count, 'run')} trained one by one: their stack did not hold "
-        f"({cause}); see train.log in their directories"
-        for cause, count in causes.items()
+        *(
+            f"{counted(count, 'run')} trained in smaller stacks: {size:,} together did not fit in "
+            "memory; hydra.launcher.stack says how many to try"
+            for size, count in parted.items()
+        ),
+        *(
+            f"{counted(count, 'run')} trained one by one: their stack did not hold "
+            f"({cause}); see train.log in their directories"
+            for cause, count in causes.items()
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 import warnings
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from descent.errors import UserError, WriteError, first_line
+from descent.errors import UserError, WriteError, first_line, out_of_memory
 from descent.files.atomic import FATAL, appending, clear, clear_parts, make_directory
 from descent.job import Job
 from descent.records.endings import Ending, Reason, Status
@@ -61,6 +62,8 @@ class Outcome:
         directory: of the run.
         after: what became of the stack that it was to be part of, where it was trained by itself
             instead.
+        parted: how many runs there were in a stack that did not fit in memory, of which it was
+            trained in a part; None if there was none.
     """
 
     number: int
@@ -69,6 +72,7 @@ class Outcome:
     metric: float | None
     directory: Path
     after: str | None = None
+    parted: int | None = None
 
 
 def run_task(task: FitTask) -> list[Outcome]:
@@ -79,8 +83,18 @@ def run_task(task: FitTask) -> list[Outcome]:
     _note_began(task)
     if not task.together:
         return [replace(_alone(job), after=task.after) for job in task.jobs]
+    done, failure = _tried(task)
+    rest = tuple(job for job in task.jobs if job.number not in done)
+    if failure is not None and out_of_memory(failure) and len(rest) > 1:
+        failure = None  # with which go the tensors that its frames hold
+        done |= {outcome.number: outcome for outcome in _in_parts(task, rest)}
+    # maybe one run's doing: each of the rest gets its own chance
+    return [done.get(job.number) or _alone(job, failure) for job in task.jobs]
+
+
+def _tried(task: FitTask) -> tuple[dict[int, Outcome], BaseException | None]:
+    """Train jobs together; return how they ended, by number, and what ended all that did not."""
     done: dict[int, Outcome] = {}
-    failure: BaseException | None = None
     try:
         with _board(task) as tick, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # that an operation has no rule for runs
@@ -93,8 +107,23 @@ def run_task(task: FitTask) -> list[Outcome]:
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         if received() is not None:
             raise
-        failure = error  # maybe one run's doing: each of the rest gets its own chance
-    return [done.get(job.number) or _alone(job, failure) for job in task.jobs]
+        return done, error
+    return done, None
+
+
+def _in_parts(task: FitTask, jobs: tuple[Planned, ...]) -> list[Outcome]:
+    """Train jobs in two smaller stacks: together they do not fit in memory."""
+    gc.collect()
+    outcomes: list[Outcome] = []
+    half = -(-len(jobs) // 2)
+    for part in (jobs[:half], jobs[half:]):
+        outcomes += run_task(replace(task, jobs=part))
+    whole = len(task.jobs)
+    for job in jobs:
+        _note(
+            job.directory, f"trained in a smaller stack, since {whole} runs did not fit in memory"
+        )
+    return [replace(outcome, parted=whole) for outcome in outcomes]
 
 
 def warm_up(data: Sequence[Mapping[str, Any]]) -> None:
