@@ -481,7 +481,7 @@ def test_a_missing_argument_is_named_with_how_to_give_it() -> None:
         ("descent.models.linear.Liner", r"=descent.models.linear.Liner cannot be found"),
         ("descent.nowhere.Linear", r"=descent.nowhere.Linear cannot be found: No module"),
         ("no_such_package.Net", r"=no_such_package.Net cannot be found: No module"),
-        ("descent.records.run.BEST", r"records.run.BEST is not something that can be called"),
+        ("descent.records.run.BEST", r"=descent.records.run.BEST is not something"),
     ],
 )  # fmt: skip
 def test_an_unknown_target_is_named_with_its_key(target: str, sentence: str) -> None:

@@ -71,7 +71,7 @@ def test_a_landscape_knows_its_minima_and_saddles(train_run):
 
 
 def test_many_rows_are_thinned_and_the_note_says_so(train_run, monkeypatch):
-    from descent.report import heights as rebuilt
+    from descent.report import rebuilt
 
     run = train_run(*MLP)
     monkeypatch.setattr(rebuilt, "MOST_ROWS", 50)

@@ -13,6 +13,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from descent.errors import UserError
+from descent.files.atomic import foreign
+from descent.records.run import FILES
 from descent.report.page import report_directory
 from descent.report.run_report import open_report, report
 
@@ -56,7 +58,9 @@ def test_one_run_gets_pictures_and_a_page_in_its_directory(train_run):
     out = draw(f"run={run.path}")
     assert out == run.path / "report"
     names = sorted(p.name for p in out.iterdir())
+    assert foreign(run.path, FILES) == []  # all of it may be cleared away again
     pictures = ("curves", "diagnostics", "surface", "weights")
+    pictures += ("predicted", "residuals", "worst")
     assert names == sorted([*(f"{p}.{k}" for p in pictures for k in ("png", "pdf")), "index.html"])
     for path in out.glob("*.png"):
         with Image.open(path) as image:

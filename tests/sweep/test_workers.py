@@ -247,7 +247,7 @@ def test_a_library_that_is_missing_is_named_with_its_extra(
         pass
     assert str(error.value) == (
         f"Workers of engine '{engine}' need the package '{package}', which is not installed; "
-        f"run pip install -e '.[{engine}]'."
+        f"run pip install -e '.[{engine}]' -c constraints.txt"
     )
 
 

@@ -51,7 +51,12 @@ CONFIG, DATA, RESULT, LOG = "config.yaml", "data.json", "result.json", "train.lo
 SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
 BEST, LAST = "best", "last"
 
+# of a run's report: its training, and its predictions
 PICTURES = ("curves", "diagnostics", "weights", "plane", "profile", "surface", "landscape")
+PREDICTIONS = (
+    *("predicted", "residuals", "confusion", "rankings", "calibration", "boundary", "worst"),
+    *("wrong_images", "importance"),
+)
 # What is in a directory in which nothing has begun.
 NOTHING: Known = {LOG: None, LOCK: None}
 NOTHING_SWEPT: Known = {LOCK: None, SWEEP: None}
@@ -64,7 +69,10 @@ FILES: Known = {
     "checkpoints": {**CHECKPOINTS, "*step=*.ckpt": None},  # and of Lightning's own callback
     **{f"{name}.part": None for name in (CONFIG, DATA, RESULT, "path.npz", "curves")},
     "report": dict.fromkeys(
-        ("index.html", *(f"{name}.{kind}" for name in PICTURES for kind in ("png", "pdf")))
+        (
+            "index.html",
+            *(f"{name}.{kind}" for name in (*PICTURES, *PREDICTIONS) for kind in ("png", "pdf")),
+        )
     ),
     # of src/export.py
     **{f"model.{kind}{more}": None for kind in ("onnx", "pt2", "pt") for more in ("", ".json")},
