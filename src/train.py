@@ -19,6 +19,9 @@ def main(cfg: DictConfig) -> float | None:
 
         job = open_job(cfg)
 
+        from descent.engine.imports import import_lightning
+
+        import_lightning()
         from descent.training import train
 
         return train(job)

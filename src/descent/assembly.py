@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -37,6 +38,7 @@ from descent.engine.grouping import (
     in_turn,
     why_autograd,
 )
+from descent.engine.imports import without_compiler
 from descent.engine.kernel import Kernel
 from descent.engine.learner import Learner, Limits
 from descent.engine.loop_kernel import LoopKernel
@@ -294,8 +296,10 @@ def _trainer(
         "num_sanity_val_steps": 0,
         "default_root_dir": str(run.path),
     }
+    plain = options.get("deterministic") is False  # the compiler's default, too
     try:
-        return build(options, "trainer", **given)
+        with without_compiler() if plain else nullcontext():
+            return build(options, "trainer", **given)
     except ForeignError as error:
         why = first_line(error.__cause__ or error)
         raise ForeignError(f"The trainer refuses its settings: {why}.") from error.__cause__

@@ -17,6 +17,7 @@ from descent.data.tensors import Chunks
 from descent.engine.blueprint import build_optimizer, build_schedule
 from descent.engine.fused import Fused
 from descent.engine.grouping import why_autograd
+from descent.engine.imports import without_compiler
 from descent.engine.kernel import seed_batches
 from descent.engine.losses import criterion
 from descent.engine.noise import Noise
@@ -171,7 +172,7 @@ class StackedKernel:
 
     def state(self, column: int) -> dict[str, Any]:
         """Return what a run alone would keep, as torch's optimizers have it."""
-        group = dict(self.rates.track(column).optimizer.state_dict()["param_groups"][0])
+        group = dict(self.rates.track(column).optimizer.param_groups[0])
         group["params"] = list(range(len(self._parameters)))
         return {
             "weights": self._stack.state_of(column),
@@ -200,8 +201,9 @@ def _rates(configs: Sequence[Config], data: Description) -> Rates:
         at = known.get(key)
         if at is None or tracks[at].watches:
             at = known[key] = len(tracks)
-            optimizer = build_optimizer(config)([nn.Parameter(torch.zeros(1))])
-            tracks.append(Track(optimizer, build_schedule(config, data)))
-            optimizer.step()  # torch's schedules look whether it was called
+            with without_compiler():
+                optimizer = build_optimizer(config)([nn.Parameter(torch.zeros(1))])
+                tracks.append(Track(optimizer, build_schedule(config, data)))
+            optimizer._opt_called = True  # type: ignore[attr-defined]  # as torch's schedules ask
         of.append(at)
     return Rates(tracks, of)

@@ -15,18 +15,16 @@ if multiprocessing.parent_process() is None:  # the server itself, before what t
     if PARENT in os.environ:  # Ctrl-C is for the launcher to answer; workers take this over
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-import torch
-
-import descent.training  # noqa: F401
+from descent.engine.imports import import_lightning
 
 
 def _import_more() -> None:
+    import_lightning()
     import polars  # noqa: F401
     import sklearn.datasets  # noqa: F401
     from torch.utils.tensorboard import summary  # noqa: F401
 
-    # the first optimizer of a process imports much more of torch
-    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    import descent.training  # noqa: F401
 
 
 _import_more()
