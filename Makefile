@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench crash hostile dashboard pictures clean
+.PHONY: help install train test test-slow lint format bench bench-gpu crash hostile dashboard pictures clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ format: $(READY) ## let ruff rewrite the files
 
 bench: $(READY) ## speed next to plain PyTorch and plain Lightning
 	$(BIN)/python tests/benchmarks/run.py $(ARGS)
+
+bench-gpu: $(READY) ## speed on a CUDA GPU, beside a CPU; eight minutes at most
+	$(BIN)/python tests/benchmarks/gpu.py $(ARGS)
 
 # RUNS: a multirun, a run, or a directory of runs; PORT: where to listen; ARGS: choose=all, most=100
 dashboard: $(READY) ## TensorBoard on localhost over the latest sweep's best runs

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
+import sys
 import time
+from importlib.metadata import version
 
+import numpy as np
 import torch
 from contenders import Work
 from torch import nn
 
 
-def available() -> bool:
-    """Whether jax is installed."""
-    return importlib.util.find_spec("jax") is not None
+def why_not() -> str | None:
+    """Return why there is nothing to compare with; None if there is.
+
+    jax 0.10 on CPU can return wrong values for a vmapped matrix-vector product.
+    """
+    if sys.version_info < (3, 12):
+        return f"jax 0.12 needs Python 3.12, and this is {platform.python_version()}"
+    if importlib.util.find_spec("jax") is None:
+        return "jax is not installed"
+    found = version("jax")
+    if tuple(map(int, found.split(".")[:2])) < (0, 12):
+        return f"jax {found} is older than 0.12"
+    return None
 
 
-def run_step_seconds(work: Work, runs: int, rounds: int) -> list[float]:
+def run_step_seconds(work: Work, runs: int, rounds: int) -> tuple[list[float], np.ndarray]:
     """Return seconds a run-step of R runs that differ in lr, on one core, compiling left out.
+
+    The losses [K, R] of the first epoch come with them.
 
     Args:
         work: an MLP trained with momentum on classes.
@@ -59,6 +75,8 @@ def run_step_seconds(work: Work, runs: int, rounds: int) -> list[float]:
         rows = order.reshape(-1, size)
         return jax.lax.scan(lambda s, at: step(s, (xs[at], ys[at])), state, rows)
 
+    first: list[np.ndarray] = []
+
     def train() -> float:
         state = (start, jax.tree.map(jnp.zeros_like, start))
         began = time.perf_counter()
@@ -66,7 +84,9 @@ def run_step_seconds(work: Work, runs: int, rounds: int) -> list[float]:
             order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:whole]
             state, losses = epoch(state, jnp.array(order.numpy()))
             losses.block_until_ready()
+            if not first:
+                first.append(np.asarray(losses))
         return (time.perf_counter() - began) / (work.epochs * (whole // size) * runs)
 
     train()
-    return [train() for _ in range(rounds)]
+    return [train() for _ in range(rounds)], first[0]
