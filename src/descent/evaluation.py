@@ -310,6 +310,9 @@ def restored(
         raise UserError(
             f"checkpoints/{weights}.ckpt of {run.path} does not fit the run's own model: {first}."
         ) from None
+    threshold = run.result().get("threshold")
+    if threshold is not None:
+        learner.evaluator.thresholds = torch.tensor([threshold], dtype=torch.float64)
     return learner
 
 
@@ -352,7 +355,8 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
     if description.task is Task.REGRESSION:
         columns = dict(zip(names, values.T, strict=True))
     else:
-        chosen = np.array(description.classes)[values.argmax(axis=1)]
+        threshold = evaluation.run.result().get("threshold")
+        chosen = np.array(description.classes)[description.choose(values, threshold)]
         columns = dict(zip(names, [chosen, *values.T], strict=True))
     out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
     with replacing(path) as file:

@@ -216,6 +216,7 @@ class Metric:
         least_rows: that it can be told of.
         usual: whether it is measured unless others are asked for.
         source: the callback that records it.
+        decides: whether it looks at the predicted classes alone, which a threshold decides.
     """
 
     name: str
@@ -226,6 +227,7 @@ class Metric:
     least_rows: int = 1
     source: str | None = None
     usual: bool = True
+    decides: bool = False
 
     @property
     def mode(self) -> str | None:
@@ -234,10 +236,12 @@ class Metric:
 
 
 def _asked(
-    name: str, lower: bool, formula: Formula, unit: str = "share", tasks: tuple[str, ...] = ()
-) -> Metric:
+    name: str, lower: bool, formula: Formula, unit: str = "share", tasks: tuple[str, ...] = (),
+    decides: bool = False,
+) -> Metric:  # fmt: skip
     """Return a metric that is measured where it is asked for."""
-    return Metric(name, lower, tasks or CLASSIFICATION, unit, formula, usual=False)
+    tasks = tasks or CLASSIFICATION
+    return Metric(name, lower, tasks, unit, formula, usual=False, decides=decides)
 
 
 def _diagnostic(name: str, callback: str, lower: bool | None = None) -> Metric:
@@ -249,15 +253,15 @@ METRICS = {
     for metric in (
         Metric("loss", True, TASKS),
         Metric("full_loss", True, source="descent.callbacks.full_loss.FullLoss"),
-        Metric("accuracy", False, CLASSIFICATION, "share", _accuracy),
+        Metric("accuracy", False, CLASSIFICATION, "share", _accuracy, decides=True),
         Metric("rmse", True, REGRESSION, "target", _rmse),
         Metric("mae", True, REGRESSION, "target", _mae),
         Metric("r2", False, REGRESSION, "", _r2, least_rows=2),
         _asked("mape", True, _mape, tasks=REGRESSION),
-        _asked("balanced_accuracy", False, _balanced_accuracy),
-        _asked("f1", False, _f1),
-        _asked("precision", False, _precision),
-        _asked("recall", False, _recall),
+        _asked("balanced_accuracy", False, _balanced_accuracy, decides=True),
+        _asked("f1", False, _f1, decides=True),
+        _asked("precision", False, _precision, decides=True),
+        _asked("recall", False, _recall, decides=True),
         _asked("auc", False, _auc),
         _asked("average_precision", False, _average_precision),
         _asked("log_loss", True, _log_loss, "nats"),

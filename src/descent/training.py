@@ -13,6 +13,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from descent.assembly import assemble, assemble_all
@@ -256,6 +257,8 @@ class Finisher:
         done: Callable[[int, Result], None],
     ) -> None:
         self._jobs, self._learner, self._done = jobs, learner, done
+        self._decided: dict[int, float] = {}  # thresholds
+        self._lone: dict[int, str] = {}  # the class that is ever predicted
         self._writes = trainer.is_global_zero
         callbacks = trainer.callbacks  # type: ignore[attr-defined]
         self._recorder = next((c for c in callbacks if isinstance(c, Recorder)), None)
@@ -306,17 +309,39 @@ class Finisher:
     def _tested(self, runs: Sequence[int]) -> dict[int, dict[str, float]]:
         """Return the test metrics of some runs: by the weights of their best epochs, if any."""
         learner, keeper = self._learner, self._checkpoint
-        if not runs or not self._jobs[0].config["test"]:
+        if not runs:
             return {}
         kept = [r for r in runs if keeper is not None and keeper.has_best(r)]
         found: dict[int, dict[str, float]] = {}
         if keeper is not None and kept:
-            metrics = learner.metrics("test", keeper.best_weights(kept))
-            found |= {run: _of(metrics, i) for i, run in enumerate(kept)}
-        if len(kept) < len(runs):
-            metrics = learner.metrics("test")
-            found |= {r: _of(metrics, learner.column(r)) for r in runs if r not in found}
+            found |= self._measured(kept, range(len(kept)), keeper.best_weights(kept))
+        rest = [run for run in runs if run not in found]
+        if rest:
+            found |= self._measured(rest, [learner.column(run) for run in rest])
         return found
+
+    def _measured(
+        self, runs: Sequence[int], columns: Sequence[int],
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[int, dict[str, float]]:  # fmt: skip
+        """Choose the thresholds of some runs where that is asked for, and test them."""
+        learner, evaluator = self._learner, self._learner.evaluator
+        usual, asked = evaluator.thresholds, learner.data.threshold
+        if isinstance(asked, str):
+            with learner.evaluating():
+                evaluator.thresholds = evaluator.choose(
+                    learner.kernel, *learner.rows("val"), weights
+                )
+        metrics = learner.metrics("test", weights) if self._jobs[0].config["test"] else {}
+        lone = evaluator.lone if metrics else []
+        for run, column in zip(runs, columns, strict=True):
+            if evaluator.thresholds is not None:  # of each, or one of all
+                several = len(evaluator.thresholds) > 1
+                self._decided[run] = float(evaluator.thresholds[column if several else 0])
+            if lone and (only := lone[column]) is not None:
+                self._lone[run] = learner.data.classes[only]
+        evaluator.thresholds = usual
+        return {run: _of(metrics, column) for run, column in zip(runs, columns, strict=True)}
 
     def _figures(self, run: int, tested: Mapping[str, float] | None) -> RunFigures:
         learner, recorder, path = self._learner, self._recorder, self._path
@@ -332,6 +357,8 @@ class Finisher:
             weights=few_weights(weights, model, learner.data) if model is not None else {},
             best=self._checkpoint.best(run) if self._checkpoint else None,
             weights_from=learner.weights_from,
+            threshold=self._decided.get(run),
+            predicts_only=self._lone.get(run),
         )
 
     def _write_finals(self, run: int, result: Result) -> None:

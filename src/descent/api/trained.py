@@ -146,7 +146,8 @@ class TrainedRun:
         """
         values = self._predicted(data)
         if self.classes:
-            return np.array(self.classes)[values.argmax(axis=1)]
+            chosen = self._description.choose(values, self.result.get("threshold"))
+            return np.array(self.classes)[chosen]
         return values[:, 0] if values.shape[1] == 1 else values
 
     def predict_proba(self, data: Any) -> np.ndarray:

@@ -189,6 +189,8 @@ RULES: dict[str, Rule] = {
     "data.folds": _int(2, None),
     "data.fold": _int(0),
     "data.log_target": BOOL,
+    "data.init": INIT,
+    "data.threshold": Rule(float, above=0, below=1, words=("accuracy", "balanced_accuracy", "f1")),
     "data.class_weight": Rule(float, above=0, words=(None, "balanced"), each=True),
     "data.target": Rule(str, listable=True),
     "data.features": Rule(str, each=True, words=(None,)),

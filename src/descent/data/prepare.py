@@ -37,6 +37,7 @@ from descent.files.schema import (
     maybe,
 )
 from descent.metrics import check_asked
+from descent.shapes import Int
 
 
 @dataclass
@@ -53,6 +54,7 @@ class Prepared:
         metrics: what is measured beside the usual.
         weights: [N], of the rows in the loss; None where all count the same.
         class_weights: of each class, which the weights hold already.
+        threshold: above which the second of two classes is predicted, or the metric it is best by.
     """
 
     arrays: Arrays
@@ -64,6 +66,7 @@ class Prepared:
     metrics: tuple[str, ...] = ()
     weights: np.ndarray | None = None
     class_weights: tuple[float, ...] = ()
+    threshold: float | str = 0.5
 
     def __post_init__(self) -> None:
         self._description = self._describe()
@@ -95,6 +98,7 @@ class Prepared:
             "baseline": _baseline(arrays, self.rows),
             "weight": arrays.weight,
             "class_weights": list(self.class_weights),
+            "threshold": self.threshold,
         }
 
 
@@ -122,6 +126,7 @@ class Description:
     baseline: Mapping[str, float] = field(default_factory=dict)
     weight: str | None = None
     class_weights: tuple[float, ...] = ()
+    threshold: float | str = 0.5
 
     @property
     def weighted(self) -> bool:
@@ -137,6 +142,20 @@ class Description:
         rows, given = self.rows["train"], data["batch_size"]
         batch = rows if given == "full" else min(given, rows)
         return max(1, steps_per_epoch(rows, batch, data["drop_last"]))
+
+    def choose(
+        self, probabilities: np.ndarray, threshold: float | None = None
+    ) -> Int[np.ndarray, " n"]:
+        """Return the predicted classes [n] of probabilities [n, K].
+
+        Args:
+            probabilities: of each class.
+            threshold: the run's, above which the second of two is predicted; None for a half.
+        """
+        if self.task is Task.BINARY:
+            half = 0.5 if threshold is None else threshold
+            return (probabilities[:, 1] > half).astype(np.int64)
+        return probabilities.argmax(axis=1)
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -168,6 +187,7 @@ class Description:
             baseline=dict(data.get("baseline", {})),
             weight=data.get("weight"),
             class_weights=tuple(data.get("class_weights", ())),
+            threshold=data.get("threshold", 0.5),
         )
         made._check()
         return made
@@ -251,7 +271,25 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         tuple(asked),
         weights,
         by_class,
+        _threshold(data.get("threshold", 0.5), arrays, rows),
     )
+
+
+def _threshold(asked: float | str, arrays: Arrays, rows: Mapping[str, np.ndarray]) -> float | str:
+    """Return the threshold, or the metric by which it will be chosen; refuse what cannot be."""
+    if asked == 0.5:
+        return asked
+    if arrays.task is not Task.BINARY:
+        raise UserError(
+            f"data.threshold={asked} needs a target of two classes, which '{arrays.target}' has "
+            "not; leave it out."
+        )
+    if isinstance(asked, str) and not len(rows["val"]):
+        raise UserError(
+            f"data.threshold={asked} is chosen on validation rows, and none are kept "
+            "(data.val_fraction=0); give a number, or keep some."
+        )
+    return asked
 
 
 def _baseline(arrays: Arrays, rows: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -267,11 +305,16 @@ def _baseline(arrays: Arrays, rows: Mapping[str, np.ndarray]) -> dict[str, float
         if arrays.task.is_classification:
             guess = np.bincount(train, minlength=len(arrays.classes)).argmax()
             values[f"{split}/accuracy"] = float((wanted == guess).mean())
+            values[f"{split}/balanced_accuracy"] = 1 / len(np.unique(wanted))
+            values[f"{split}/auc"] = 0.5
             continue
         scale = max(float(np.abs(arrays.targets).max()), 1.0)  # whose square may be too large
         away = (wanted - train.mean(axis=0)) / scale
         values[f"{split}/rmse"] = float(np.sqrt(np.square(away).mean())) * scale
         values[f"{split}/mae"] = float(np.abs(away).mean()) * scale
+        spread = np.square((wanted - wanted.mean(axis=0)) / scale).sum(axis=0)
+        if len(wanted) > 1 and np.all(spread > 0):
+            values[f"{split}/r2"] = float((1 - np.square(away).sum(axis=0) / spread).mean())
     return values
 
 
@@ -377,6 +420,7 @@ DESCRIPTION: Mapping[str, tuple[Check, str]] = {
     "rows": (_is_rows, "the rows of train, val and test"),
     "fingerprint": TEXT,
 }
+THRESHOLDS = ("accuracy", "balanced_accuracy", "f1")  # by which one is chosen
 # What `data.json` had not from the beginning.
 LATER: Mapping[str, tuple[Check, str]] = {
     "targets": (each(is_text), "a list of names"),
@@ -387,6 +431,10 @@ LATER: Mapping[str, tuple[Check, str]] = {
     "class_weights": (
         each(lambda value: is_finite(value) and value > 0),
         "a list of numbers above 0",
+    ),
+    "threshold": (
+        lambda value: value in THRESHOLDS or (is_finite(value) and 0 < value < 1),
+        "a number between 0 and 1, or a metric",
     ),
 }
 

@@ -12,7 +12,7 @@ from descent.data.prepare import Description
 from descent.data.scale import Scaler
 from descent.engine.kernel import Kernel
 from descent.engine.losses import Criterion
-from descent.metrics import of_task
+from descent.metrics import METRICS, classes, of_task
 from descent.shapes import Float, Shaped
 
 
@@ -37,12 +37,46 @@ class Scores:
         """The metrics there are, after the loss."""
         return [metric.name for metric in self._metrics]
 
-    def __call__(self, outputs: Float[Tensor, "R n C"]) -> dict[str, Float[Tensor, " R"]]:
-        """Return each metric of every run."""
-        shown = outputs.double()
+    def __call__(
+        self, outputs: Float[Tensor, "R n C"], thresholds: Float[Tensor, " R"] | None = None
+    ) -> dict[str, Float[Tensor, " R"]]:
+        """Return each metric of every run.
+
+        Args:
+            outputs: of each run.
+            thresholds: of each run, above which the second of two classes is predicted; None for a
+                half.
+        """
+        shown = decided = outputs.double()
         if not self.data.task.is_classification:
             shown = self._unscaled(shown)
-        return {m.name: m.formula(shown, self._wanted) for m in self._metrics if m.formula}
+        elif thresholds is not None:  # a half is a logit of 0
+            decided = shown - thresholds.to(shown).logit()[:, None, None]
+        return {
+            m.name: m.formula(decided if m.decides else shown, self._wanted)
+            for m in self._metrics
+            if m.formula
+        }
+
+    def best_thresholds(self, outputs: Float[Tensor, "R n 1"], name: str) -> Float[Tensor, " R"]:
+        """Return the threshold of each run at which a metric is best on these rows.
+
+        Candidates lie halfway between neighbouring probabilities, and beyond them all; of equally
+        good ones the nearest to a half is taken.
+        """
+        formula, found = METRICS[name].formula, []
+        assert formula is not None
+        for logits in outputs[..., 0].double():
+            p = logits.sigmoid().unique()
+            ends = torch.stack([p[0] / 2, (1 + p[-1]) / 2, p.new_tensor(0.5)])
+            between = torch.cat([(p[1:] + p[:-1]) / 2, ends])
+            if len(between) > MOST_CANDIDATES:
+                between = between[:: -(-len(between) // MOST_CANDIDATES)]
+            shifted = logits[None, :, None] - between.logit()[:, None, None]
+            values = formula(shifted, self._wanted)
+            best = between[values == values.max()]
+            found.append(best[(best - 0.5).abs().argmin()])
+        return torch.stack(found)
 
     def _unscaled(self, values: Tensor) -> Tensor:
         return unscaled(values, self.data.target_scaler)
@@ -55,6 +89,7 @@ def unscaled(values: Shaped[Tensor, ...], scaler: Scaler) -> Shaped[Tensor, ...]
 
 
 Metrics = dict[str, Float[np.ndarray, " A"]]  # by name
+MOST_CANDIDATES = 2000  # thresholds that are tried
 
 
 class Evaluator:
@@ -68,8 +103,24 @@ class Evaluator:
 
     def __init__(self, data: Description, rows: Mapping[str, int], criterion: Criterion) -> None:
         self.data, self.rows, self.criterion = data, rows, criterion
+        # of each run, or of all; None for a half
+        self.thresholds: Tensor | None = None
+        if isinstance(data.threshold, float) and data.threshold != 0.5:
+            self.thresholds = torch.tensor([data.threshold], dtype=torch.float64)
+        self.lone: list[int | None] = []  # the class that a run predicts for every row, if it does
         self._scores: dict[str, Scores] = {}
         self._pieces: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @torch.no_grad()
+    def choose(
+        self, kernel: Kernel, x: Float[Tensor, "n F"], y: Tensor,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Float[Tensor, " A"]:  # fmt: skip
+        """Return each run's threshold by the metric that the data name."""
+        size = kernel.piece(x)
+        outputs = torch.cat([kernel.outputs(xb, weights).cpu() for xb in x.split(size)], dim=1)
+        scores = Scores(self.data, self.criterion.targets(y).cpu())
+        return scores.best_thresholds(outputs, str(self.data.threshold))
 
     def names(self, split: str) -> list[str]:
         """Return the metrics of `val` or `test`, loss first; none if the split has no rows."""
@@ -117,8 +168,22 @@ class Evaluator:
         if scores is None:
             wanted = self.criterion.targets(torch.cat(targets))
             scores = Scores(self.data, wanted.cpu())
-        found = {"loss": _total(losses) / sum(map(len, targets)), **scores(torch.cat(outputs, 1))}
+        made = torch.cat(outputs, dim=1)
+        loss = _total(losses) / sum(map(len, targets))
+        found = {"loss": loss, **scores(made, self.thresholds)}
+        self.lone = self._lone(made)
         return {f"{split}/{name}": values.numpy() for name, values in found.items()}
+
+    def _lone(self, outputs: Float[Tensor, "A n C"]) -> list[int | None]:
+        """Return the class that a run predicts for every one of several rows; None for more."""
+        if not self.data.task.is_classification or outputs.shape[1] < 2:
+            return [None] * len(outputs)
+        if self.thresholds is not None:
+            outputs = outputs - self.thresholds.to(outputs).logit()[:, None, None]
+        chosen = classes(outputs)
+        same = (chosen == chosen[:, :1]).all(dim=1).tolist()
+        first = chosen[:, 0].tolist()
+        return [k if one else None for k, one in zip(first, same, strict=True)]
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

@@ -49,6 +49,8 @@ class RunFigures:
     weights: Mapping[str, float]
     best: Mapping[str, Any] | None
     weights_from: str | None = None
+    threshold: float | None = None
+    predicts_only: str | None = None
 
 
 def before(config: Mapping[str, Any], overrides: Sequence[str], device: str) -> dict[str, Any]:
@@ -94,6 +96,8 @@ def after(begun: Mapping[str, Any], ending: Ending, figures: RunFigures) -> dict
         "metrics": dict(figures.metrics),
         "weights": dict(figures.weights),
         "weights_from": figures.weights_from,
+        "threshold": figures.threshold,
+        "predicts_only": figures.predicts_only,
         "best": best and {k: best[k] for k in ("epoch", "step", "metrics")},
     }
 

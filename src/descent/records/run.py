@@ -39,6 +39,7 @@ from descent.files.schema import (
     each,
     every,
     is_count,
+    is_finite,
     is_number,
     is_text,
     maybe,
@@ -113,6 +114,11 @@ RESULT_FIELDS: Mapping[str, tuple[Check, str]] = {
     "wall_seconds": NUMBER,
     "metrics": METRICS,
     "weights": METRICS,
+    "threshold": (
+        maybe(lambda value: is_finite(value) and 0 <= value <= 1),
+        "a number from 0 to 1",
+    ),
+    "predicts_only": (maybe(is_text), "a text"),
     "best": (maybe(_is_best), "an epoch, a step and metrics"),
 }
 

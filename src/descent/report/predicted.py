@@ -59,10 +59,7 @@ class Predicted:
     @property
     def chosen(self) -> Int[np.ndarray, " n"]:
         """The predicted classes."""
-        if self.outputs.shape[1] == 2:
-            threshold = self.record.result.get("threshold") or 0.5
-            return (self.outputs[:, 1] > threshold).astype(np.int64)
-        return self.outputs.argmax(axis=1)
+        return self.record.data.choose(self.outputs, self.record.result.get("threshold"))
 
     @property
     def losses(self) -> Float[np.ndarray, " n"]:

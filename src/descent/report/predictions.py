@@ -306,11 +306,7 @@ def _regions(found: Predicted, axes: Axes, xx: np.ndarray, yy: np.ndarray, made:
     from matplotlib.colors import ListedColormap
 
     classes, features = found.record.data.classes, found.features
-    if len(classes) == 2:
-        threshold = found.record.result.get("threshold") or 0.5
-        chosen = (made[:, 1] > threshold).astype(int)
-    else:
-        chosen = made.argmax(axis=1)
+    chosen = found.record.data.choose(made, found.record.result.get("threshold"))
     colours = [COLOURS[k % len(COLOURS)] for k in range(len(classes))]
     axes.pcolormesh(
         xx, yy, chosen.reshape(xx.shape), cmap=ListedColormap(colours), alpha=0.25, vmin=-0.5,

@@ -53,6 +53,13 @@ def print_result(
         shown = ", ".join(f"{k} {_number(v)}" for k, v in best["metrics"].items() if "val/" in k)
         tested = "; its weights were tested" if "test" in splits else ""
         console.print(f"best epoch {best['epoch']} (step {best['step']}): {shown}{tested}")
+    if result.get("threshold") is not None:
+        console.print(f"threshold  {_number(result['threshold'])}, for the second class")
+    if result.get("predicts_only") is not None:
+        console.print(
+            f"note: every test row is predicted to be {result['predicts_only']}; "
+            "data.class_weight=balanced may help"
+        )
     if result.get("weights_from"):
         console.print(f"weights    those of {result['weights_from']}: measured, saved and tested")
     steps, seconds = result["step"], result["seconds"]
