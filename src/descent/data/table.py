@@ -166,7 +166,8 @@ def _one_message(path: str, problems: Sequence[str]) -> str:
     unique = list(dict.fromkeys(problems))
     shown = "; ".join(unique[:MOST_PROBLEMS])
     more = len(unique) - MOST_PROBLEMS
-    return f"{path}: {shown}{f'; and {more} more such columns' if more > 0 else ''}."
+    told = f"{path}: {shown}{f'; and {more} more such columns' if more > 0 else ''}"
+    return told if told.endswith("...") else f"{told}."
 
 
 # ---- which columns
