@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench bench-gpu crash hostile dashboard pictures clean
+.PHONY: help install train test test-slow lint format bench bench-gpu crash hostile dashboard pictures notebooks clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -82,6 +82,10 @@ pictures: $(READY) ## draw the README's pictures again
 	  cp $$runs/digits/report/heatmap_steps_to_target.png .github/digits_sweep.png; \
 	  $(BIN)/python src/train.py -m $(DIABETES) hydra.sweep.dir=$$runs/diabetes; \
 	  cp $$runs/diabetes/report/sensitivity.png .github/diabetes_sweep.png
+
+notebooks: $(VENV)/.ready-extras ## execute notebooks/ again and keep what they show
+	cd notebooks && ../$(BIN)/jupyter execute --inplace --kernel_name=python3 *.ipynb
+	rm -rf notebooks/outputs
 
 clean: ## remove caches and .venv; runs in outputs/ stay
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +15,7 @@ from descent import __main__ as console
 from descent.config import spelling
 
 ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def typed(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -132,3 +134,25 @@ def test_the_wheel_trains_sweeps_and_reports_in_an_empty_directory(
     type_("report", f"run={run}")
     assert (run / "report" / "index.html").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+
+
+@pytest.mark.slow
+def test_the_readmes_notebook_runs_from_the_wheel_in_an_empty_directory(
+    installed: Path, tmp_path: Path
+) -> None:
+    (code,) = re.findall(r"^```python\n(import polars.*?)^```", README.read_text(), re.M | re.S)
+    assert code.count("\n") <= 15
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    # the last line shows a picture, as a notebook shows it
+    last = 'assert best.plot()._repr_png_()[:4] == b"\\x89PNG"'
+    done = subprocess.run(
+        [str(installed / "python"), "-c", f"{code}\n{last}\nprint(descent.__file__)"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    *_, told, where = done.stdout.splitlines()
+    assert where.startswith(str(installed.parent)), "the sources are imported, not the wheel"
+    assert told.startswith("The best run of outputs/multiruns/")
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == {
+        "runs", "multiruns", "tables",
+    }  # fmt: skip

@@ -43,7 +43,7 @@ class Portable(nn.Module):
 
     def __init__(self, module: nn.Module, description: Description) -> None:
         super().__init__()
-        self.module = module.eval()
+        self.module = module.eval().requires_grad_(False)
         self.encoders = nn.ModuleList(_encoders(description.columns))
         self.scaler = _Scaling(description.scaler)
         self.target_scaler = _Scaling(description.target_scaler)

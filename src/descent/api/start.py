@@ -77,7 +77,7 @@ def sweep(
 
         with logged(None):
             cfg = swept(words, given)
-            conclude(cfg)
+            conclude(cfg, quiet)
         directory = from_here(Path(str(cfg.hydra.sweep.dir)))
     from descent.api.swept import SweepResult
 

@@ -33,8 +33,13 @@ class AfterMultirun(Callback):
             raise SystemExit(EXIT_FAILED)
 
 
-def conclude(config: DictConfig) -> bool:
-    """Write a multirun's table, show what it says, draw its report; return whether a job failed."""
+def conclude(config: DictConfig, quiet: bool = False) -> bool:
+    """Write a multirun's table, show what it says, draw its report; return whether a job failed.
+
+    Args:
+        config: of the multirun.
+        quiet: show nothing: draw the report alone.
+    """
     from descent.analysis.summary import print_summary
 
     sweep = from_here(Path(config.hydra.sweep.dir))
@@ -43,8 +48,9 @@ def conclude(config: DictConfig) -> bool:
         return False
     table = write_comparison(sweep, rows)
     document.add_multirun(sweep, table, job_results(sweep))
-    print_summary(sweep, rows, str(config.optimized_metric))
-    if len(rows) > 1 and any(row["step"] for row in rows):
+    if not quiet:
+        print_summary(sweep, rows, str(config.optimized_metric))
+    if len(rows) > 1 and any(row["step"] for row in rows) and (config.report or not quiet):
         _answer(sweep, list(config.trust), bool(config.report))
     return any(row["status"] == Status.FAILED for row in rows)
 
