@@ -99,6 +99,33 @@ def test_the_planted_winner_is_told_with_its_uncertainty(write_sweep: Write) -> 
     assert [cfg.optimizer.lr for cfg in composed(found)] == [0.1]
 
 
+@pytest.mark.parametrize(
+    ("key", "word", "fresh"),
+    [
+        ("data.fold", "fold", "'data.fold=range(0,5)' data.split_seed=1,2"),
+        ("data.split_seed", "split", "'data.split_seed=range(5,11)'"),
+    ],
+)
+def test_folds_and_splits_are_called_by_their_name_and_repeated_by_what_there_is(
+    write_sweep: Write, key: str, word: str, fresh: str
+) -> None:
+    rng = np.random.default_rng(1)
+    jobs = [
+        job(1 + 0.1 * math.log10(lr / 0.1) ** 2 + rng.normal(0, 0.002),
+            **{"optimizer.lr": lr, key: i}) for lr in LRS for i in range(5)
+    ]  # fmt: skip
+    shared = ["data=wine", "model=linear", *(["data.folds=5"] if word == "fold" else [])]
+    found = advised(write_sweep(jobs, shared=shared))
+    assert not any("seed" in sentence for sentence in found.sentences)
+    assert f"over 5 {word}s)" in found.lead[0]
+    assert found.doubts[0].endswith(f"(paired over 5 {word}s).")
+    assert (word == "fold") == any("training rows in common" in told for told in found.doubts)
+    (following,) = found.next_sweeps
+    assert following.aim == "confirm the best setting with fresh splits"
+    assert following.command.split(" after=")[0].endswith(fresh)
+    assert len(composed(found)) == following.runs
+
+
 def test_a_planted_tie_is_told_and_taken_along(write_sweep: Write) -> None:
     rng = np.random.default_rng(0)
     luck = rng.normal(0, 0.1, 6)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from descent.analysis.performance import problems_of, profile, profile_of
+from descent.analysis.performance import Profile, algoperf, problems_of, profile, profile_of
 from descent.analysis.study import read_study
 
 Write = Callable[..., Path]
@@ -28,6 +28,13 @@ def test_what_nobody_solves_counts_against_all_and_zero_steps_are_the_best() -> 
     tau, share = profile_of(np.array([[math.inf, 0.0], [math.inf, 5.0]]))
     assert tau == pytest.approx([1, 1.1])
     assert share.tolist() == [[0.5, 0.5], [0.0, 0.0]]
+
+
+def test_the_algoperf_score_is_the_mean_of_the_profile_up_to_a_factor_of_4() -> None:
+    """Shares of a: 1 up to any factor; of b: 0 up to 3, then 1/2, so 1/2 (4 - 3) / 3 of it."""
+    tau, share = profile_of(np.array([[1.0, 1.0], [3.0, 5.0]]))
+    found = algoperf(Profile(("a", "b"), ("p", "q"), np.zeros((2, 2)), tau, share, "steps"))
+    assert found == pytest.approx([1.0, 1 / 6])
 
 
 def job(data: str, name: str, lr: float, seed: int, steps: int, start: float = 2.0) -> Any:

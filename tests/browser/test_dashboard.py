@@ -38,6 +38,8 @@ const walk = (root) => {
 walk(document);
 return found.map(new Function('e', 'return ' + expression));
 """
+# of a chart's lines: the series, and the symbol that it is drawn with
+SYMBOLS = "Object.values(e._nameToDataSeries).map(s => [s.getTag(), s.getSymbol().character])"
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +118,12 @@ def test_the_overlay_charts_draw_four_losses_of_each_of_the_best_runs(browser, s
     assert len(seen) == 2 * 4 * 4  # charts by step and by samples, losses, runs
     assert min(seen) > 1  # each line has more than one point
     titles = browser.run(DEEP, "tf-custom-scalar-multi-line-chart-card", "e._titleDisplayString")
-    assert titles == ["step and epoch loss, by step", "step and epoch loss, by samples"]
+    told = "◼ step  ◆ running  ▲ full  ★ validation loss"
+    assert titles == [f"{told}, by step", f"{told}, by samples"]
+    symbols = browser.run(DEEP, "tf-custom-scalar-multi-line-chart-card", SYMBOLS)
+    words = {"train/step_loss": "◼", "train/loss": "◆", "train/full_loss": "▲", "val/loss": "★"}
+    for axis, drawn in zip(("by_step", "by_samples"), symbols, strict=True):
+        assert set(map(tuple, drawn)) == {(f"{axis}/{k}", symbol) for k, symbol in words.items()}
     series = browser.run(DEEP, "tf-custom-scalar-multi-line-chart-card", "e._seriesNames")
     names = [name_of(row, rank) for rank, row in enumerate(good, 1)]
     losses = ("train/step_loss", "train/loss", "train/full_loss", "val/loss")

@@ -47,7 +47,7 @@ def test_measurements_reach_tensorboard_and_the_result(train_run: Callable[..., 
     assert metrics.keys() >= COLUMNS
     events = EventAccumulator(str(run.path)).Reload()
     for name in COLUMNS:
-        points = events.Scalars(f"by_epoch/{name}")
+        points = events.Scalars(f"other_by_epoch/{name}")
         assert [p.step for p in points] == [0, 1, 2, 3]
         assert points[-1].value == pytest.approx(metrics[name], rel=1e-6)
         assert events.Scalars(f"final/{name}")

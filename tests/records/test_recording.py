@@ -40,6 +40,10 @@ def reader(run: Run) -> EventAccumulator:
     return made.Reload()
 
 
+def tagged(axis: str, name: str) -> str:
+    return f"{axis}/{name}" if "/" in name else f"other_{axis}/{name}"
+
+
 def points(events: EventAccumulator, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(tag)]
 
@@ -60,8 +64,8 @@ def test_every_epoch_series_is_found_on_every_axis(train_run):
     names = ("train/loss", "train/full_loss", "val/loss", "val/rmse", "val/mae", "val/r2", "lr")
     for name in (*names, "seconds"):
         for axis, x in AXES.items():
-            assert points(events, f"{axis}/{name}") == column(epochs, x, name), (axis, name)
-    assert points(events, "by_epoch/grad_norm") == column(epochs, "epoch", "grad_norm")
+            assert points(events, tagged(axis, name)) == column(epochs, x, name), (axis, name)
+    assert points(events, "other_by_epoch/grad_norm") == column(epochs, "epoch", "grad_norm")
     assert set(names) == set(epochs.columns) - {"epoch", "step", "samples", "seconds", "grad_norm"}
 
 
@@ -70,11 +74,12 @@ def test_every_step_series_is_found_by_step_and_by_samples(train_run):
     events, steps = reader(run), table(run, "steps")
     for name, of in (("train/step_loss", "loss"), ("lr", "lr"), ("grad_norm", "grad_norm")):
         for axis in ("by_step", "by_samples"):
-            assert points(events, f"{axis}/{name}") == column(steps, AXES[axis], of), (axis, name)
-    assert [s for s, _ in points(events, "by_step/grad_norm")] == list(range(5, 73, 5))
+            found = points(events, tagged(axis, name))
+            assert found == column(steps, AXES[axis], of), (axis, name)
+    assert [s for s, _ in points(events, "other_by_step/grad_norm")] == list(range(5, 73, 5))
     # its epochs have an axis of their own
     epochs = table(run, "epochs")
-    assert points(events, "by_epoch/lr") == column(epochs, "epoch", "lr")
+    assert points(events, "other_by_epoch/lr") == column(epochs, "epoch", "lr")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +166,18 @@ def test_the_custom_scalars_tab_overlays_series_that_exist(train_run):
     ]  # fmt: skip
     assert len(tags) == 8
     assert set(tags) <= set(events.Tags()["scalars"])
+
+
+def test_tensorboard_shows_losses_before_all_else(train_run):
+    tags = sorted(reader(train_run(*GIVEN)).Tags()["scalars"])  # as its page sorts them
+    groups: dict[str, list[str]] = {}
+    for tag in tags:
+        group, _, name = tag.partition("/")
+        groups.setdefault(group, []).append(name)
+    assert [*groups][:3] == ["by_epoch", "by_samples", "by_step"]
+    for group in [*groups][:3]:
+        assert groups[group][0] == "train/full_loss"
+    assert {"lr", "seconds"} <= set(groups["other_by_epoch"])
 
 
 # ---- thinning

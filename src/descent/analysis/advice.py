@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from descent.analysis.confidence import LEAST_SEEDS, Contest, Effect, contest, effect
 from descent.analysis.grid import Grid
+from descent.analysis.last_epochs import last_epoch_words
 from descent.analysis.loss_records import at_start
 from descent.analysis.neighbours import places
 from descent.analysis.performance import problems_of
@@ -28,6 +29,7 @@ from descent.analysis.trials import (
     learning_rate,
     number_in,
     ordered,
+    repeat_word,
     short,
     text,
 )
@@ -138,11 +140,14 @@ ONE_SEED = (
     "One seed cannot tell a better setting from a luckier one; repeat the best ones with several "
     "seeds."
 )
-FLATTERED = (
-    "The best was picked by these very seeds, which flatters its score; fresh seeds tell it "
-    "honestly."
-)
-OF_ALL = (ONE_SEED, FLATTERED)  # told once, however many problems there are
+FLATTERED = {
+    word: (
+        f"The best was picked by these very {word}s, which flatters its score; fresh {fresh}s tell "
+        "it honestly."
+    )
+    for word, fresh in {"seed": "seed", "split": "split", "fold": "split"}.items()
+}
+OF_ALL = (ONE_SEED, *FLATTERED.values())  # told once, however many problems there are
 INSIDE = "It lies inside what was tried, and its neighbours are near enough."
 
 
@@ -259,6 +264,7 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     inside = places(study, settings, winner, measure)
     edges = [place.why for place in inside if place.why]
     told = [effect_words(one, measure) for one in effects(whole, measure)]
+    told += last_epoch_words(settings, measure)
     told += tuning_words(study, settings, measure)
     told += filter(None, [split_words(study, winner, measure), test_words(winner)])
     following = rest or further(study, winner, found.tied, inside)
@@ -284,7 +290,7 @@ def _doubts(
         return [fixed or ONE_SEED, *equal_words(winner, able)]
     told = contest_words(winner, met, measure)
     flattered = len(winner.scores) >= LEAST_SEEDS and not met.fixed
-    return [*told, FLATTERED] if flattered else told
+    return [*told, FLATTERED[repeat_word(winner.trials)]] if flattered else told
 
 
 def effects(whole: Sequence[Setting], measure: Measure) -> list[Effect]:
@@ -314,7 +320,7 @@ def _confirmed(study: Study, found: Advice, measure: Measure) -> Advice:
     return replace(
         found, winner=taken, winners=(taken,), end=(end,),
         lead=(winner_words(taken, measure),), repeats=(repeat(study, taken),),
-        doubts=tuple(w for w in found.doubts if w != FLATTERED),
+        doubts=tuple(w for w in found.doubts if w not in FLATTERED.values()),
         details=tuple(filter(None, [split_words(study, taken, measure), test_words(taken)])),
         tied=tuple(s for s in may_be if s is not taken),
     )  # fmt: skip

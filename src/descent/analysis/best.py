@@ -10,7 +10,7 @@ from descent.analysis.performance import problems_of
 from descent.analysis.settings import Measure, Setting, measures, settings
 from descent.analysis.study import check_multirun, read_study
 from descent.analysis.targets import choose_target, hits
-from descent.analysis.trials import Study, Trial, label
+from descent.analysis.trials import Study, Trial, label, repeat_word
 from descent.analysis.wording import no_winner_words
 from descent.errors import UserError, counted
 from descent.records.run import CONFIG
@@ -113,12 +113,13 @@ def _sentence(
 ) -> str:
     """Return which run was taken, and what it was taken by."""
     name, score = label(setting.values), setting.scores[number]
+    word = repeat_word(setting.trials)
     who = f"{name}{', ' if name and seed else ''}{seed}" or "its only run"
     told = f"The best run of {sweep} is {who}: {measure.label} {score:.4g}"
     if len(setting.scores) > 1:
-        told += f", the best of the {len(setting.scores)} seeds of the best setting"
+        told += f", the best of the {len(setting.scores)} {word}s of the best setting"
     if lost:
         missing = len(setting.trials) - len(setting.scores)
         without = f", and {counted(missing, 'run')} of this one left no score" if missing else ""
-        told += f"; no setting has ended well with every seed{without}"
+        told += f"; no setting has ended well with every {word}{without}"
     return f"{told}."

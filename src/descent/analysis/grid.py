@@ -81,7 +81,8 @@ def grids(study: Study, settings: Sequence[Setting], measure: Measure) -> tuple[
     if not axes:
         return ()
     x, y = axes[0], axes[1] if len(axes) > 1 else None
-    places = {key: _places([s.values[key] for s in settings]) for key in axes}
+    typed = sorted(settings, key=lambda setting: setting.trials[0].number)  # words stand as typed
+    places = {key: _places([s.values[key] for s in typed]) for key in axes}
     split, over = _split(study, settings, axes)
     panels: dict[tuple[Value, ...], list[Setting]] = {}
     for values in _combinations(settings, split):

@@ -125,6 +125,21 @@ def _costs(part: Study, who: str, names: Sequence[Value], target: float | None) 
     return [min(means.get(name, [math.inf])) for name in names]
 
 
+ALGOPERF = 4.0  # the largest factor that counts
+
+
+def algoperf(profile: Profile, most: float = ALGOPERF) -> np.ndarray:
+    """Return each contender's mean share of problems over factors from 1 to `most`, in [0, 1].
+
+    That is 1 / (r - 1) times the integral of its profile from 1 to r.
+
+    Source: Dahl et al. (2023), *Benchmarking neural network training algorithms*, section 4.6.
+    """
+    edges = np.append(np.minimum(profile.tau, most), most)
+    found: np.ndarray = profile.share @ np.diff(edges) / (most - 1)
+    return found
+
+
 def profile_of(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return factors τ [n] from 1, and each contender's share of problems within them.
 

@@ -13,12 +13,15 @@ from descent.analysis.settings import Setting
 from descent.analysis.study import AFTER, RECIPES
 from descent.analysis.trials import (
     BATCH,
+    FOLD,
+    SPLIT,
     Study,
     Trial,
     Value,
     learning_rate,
     number_in,
     ordered,
+    repeat_word,
     short,
     text,
 )
@@ -27,6 +30,7 @@ from descent.errors import counted
 from descent.records.endings import Status
 
 FEW = 4  # seeds that are typed one by one
+FRESH_SPLITS = 2  # where each has several folds
 FRESH = 6  # seeds to confirm with, at least: their interval of the median holds 96.9 %
 MOST_SETTINGS = 60  # of one command; more options at an edge wait for the next
 BRACKET = 3.0  # factor on both sides of an lr that follows the batch size
@@ -149,7 +153,7 @@ def confirm(study: Study, winner: Setting, tied: Sequence[Setting]) -> Next | No
     if len(tied) == 1:
         who = "the best setting and the one tied with it"
     chosen = [dict(s.values) for s in (winner, *tied)]
-    return command(study, chosen, _fresh(study), f"confirm {who} with fresh seeds")
+    return command(study, chosen, _fresh(study), f"confirm {who} with fresh {_fresh_word(study)}s")
 
 
 def repeat(study: Study, winner: Setting) -> str:
@@ -285,12 +289,24 @@ def _typed_seeds(trials: Sequence[Trial]) -> list[str]:
 
 
 def _fresh(study: Study) -> list[str]:
-    """Return seeds that no trial had: as many as there were, and six at least."""
+    """Return seeds that no trial had: as many as there were, and six at least.
+
+    There are no folds beyond those of a split: fresh ones are those of two other splits.
+    """
     luck = _luck(study.trials) or {"seed": [int(study.config.get("seed", 0))]}
+    if FOLD in luck:
+        known = luck.get(SPLIT) or [int((study.config.get("data") or {}).get("split_seed") or 0)]
+        splits = range(max(known) + 1, max(known) + 1 + FRESH_SPLITS)
+        return [f"{key}={_row(own)}" for key, own in ({**luck, SPLIT: splits}).items()]
     key, own = next(iter(luck.items()))
     count, least = max(FRESH, len(own)), max(own) + 1
     rest = [f"{other}={_row(numbers)}" for other, numbers in luck.items() if other != key]
     return [f"{key}={_row(range(least, least + count))}", *rest]
+
+
+def _fresh_word(study: Study) -> str:
+    word = repeat_word(study.trials)
+    return "split" if word == "fold" else word
 
 
 def _row(numbers: Sequence[int]) -> str:

@@ -91,6 +91,17 @@ def problem_keys(study: Study) -> tuple[str, ...]:
     return tuple(key for key in study.swept if is_problem(key))
 
 
+FOLD, SPLIT = "data.fold", "data.split_seed"
+
+
+def repeat_word(trials: Iterable[Trial]) -> str:
+    """Return what the trials of a setting differ by: `seed`, `fold` or `split`."""
+    keys = {word.partition("=")[0] for trial in trials for word in trial.seed.split()}
+    if FOLD in keys:
+        return "fold"
+    return "split" if keys == {SPLIT} else "seed"
+
+
 def is_number(value: Value) -> bool:
     """Whether a value is a number rather than a word."""
     return isinstance(value, float)

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from descent.analysis.confidence import LEAST_SEEDS, Contest, Effect, of_median, of_share
 from descent.analysis.neighbours import rows_of
 from descent.analysis.settings import Measure, Setting
-from descent.analysis.trials import OPTIMIZER, Study, label, text
-from descent.errors import joined
+from descent.analysis.trials import FOLD, OPTIMIZER, SPLIT, Study, label, repeat_word, text
+from descent.errors import counted, joined
 
 NAMED = 4  # settings named in a sentence
 ACCURACY = "accuracy"
@@ -37,21 +37,25 @@ def named(setting: Setting) -> str:
 
 
 def winner_words(winner: Setting, measure: Measure) -> str:
-    """Return the winner with its score; ± is the spread over seeds, not an interval."""
-    name = label(winner.values)
+    """Return the winner with its score; ± is the spread over seeds, not an interval.
+
+    Folds are no draws from all folds that there could be, so no interval is told of them.
+    """
+    name, word = label(winner.values), repeat_word(winner.trials)
     who = f"The best setting is {name}: {measure.label} =" if name else f"The {measure.label} is"
     count = len(winner.scores)
     if count < LEAST_SEEDS:
-        return f"{who} {winner.mean:.4g}, with one seed."
+        return f"{who} {winner.mean:.4g}, with one {word}."
     told = with_spread(winner.mean, winner.spread)
-    if not name and (interval := of_median(list(winner.scores.values()))) is not None:
+    interval = of_median(list(winner.scores.values()))
+    if not name and word != "fold" and interval is not None:
         sure = f"{100 * interval.level:.3g}%"
         ends = f"{interval.low:.4g} to {interval.high:.4g}"
         return (
-            f"{who} {told} (mean ± standard deviation over {count} seeds; the median of all seeds "
-            f"lies within {ends} with {sure} confidence)."
+            f"{who} {told} (mean ± standard deviation over {count} {word}s; the median of all "
+            f"{word}s lies within {ends} with {sure} confidence)."
         )
-    return f"{who} {told} (mean ± standard deviation over {count} seeds)."
+    return f"{who} {told} (mean ± standard deviation over {count} {word}s)."
 
 
 def no_winner_words(settings: Sequence[Setting]) -> str:
@@ -62,9 +66,9 @@ def no_winner_words(settings: Sequence[Setting]) -> str:
     if some is None:
         return "No trial ended well with a score, so there is no winner."
     return (
-        "No setting ended well with every seed, so there is no winner; the best of what is left is "
-        f"{label(some.values) or 'the only one'}: {some.mean:.4g} over {len(some.scores)} of its "
-        f"{len(some.trials)} trials."
+        f"No setting ended well with every {repeat_word(some.trials)}, so there is no winner; the "
+        f"best of what is left is {label(some.values) or 'the only one'}: {some.mean:.4g} over "
+        f"{len(some.scores)} of its {len(some.trials)} trials."
     )
 
 
@@ -77,17 +81,18 @@ def equal_words(winner: Setting, others: Sequence[Setting]) -> list[str]:
 def contest_words(winner: Setting, met: Contest, measure: Measure) -> list[str]:
     """Return what the seeds can tell of the best, and what not."""
     told = []
-    compared = 1 + len(met.tied) + len(met.out)
+    compared, word = 1 + len(met.tied) + len(met.out), repeat_word(winner.trials)
+    over = counted(met.seeds, word)
     if met.fixed:
         told.append(
-            f"The seeds change nothing here: each setting gave one number with all {met.seeds} "
-            "seeds. Differences are exact for these first weights and this split, and nothing is "
-            "known of others."
+            f"The {word}s change nothing here: each setting gave one number with all {over}. "
+            "Differences are exact for these first weights and this split, and nothing is known of "
+            "others."
         )
         told += equal_words(winner, met.equal)
     elif met.tied and not met.out:
         told.append(
-            f"{met.seeds} seeds cannot tell which is the best: with 95% confidence it may be any "
+            f"{over} cannot tell which is the best: with 95% confidence it may be any "
             f"of the {compared:,} settings that lost no trial."
         )
     elif met.tied:
@@ -96,22 +101,30 @@ def contest_words(winner: Setting, met: Contest, measure: Measure) -> list[str]:
             rest = f"The other {len(met.out):,} that lost no trial are not."
         told.append(
             f"With 95% confidence the best of what was tried is among these {1 + len(met.tied):,} "
-            f"(paired over {met.seeds} seeds): {_listed((winner, *met.tied))}. {rest}"
+            f"(paired over {over}): {_listed((winner, *met.tied))}. {rest}"
         )
     elif met.out:
         told.append(
             f"With 95% confidence it is the best of the {compared:,} settings that lost no trial "
-            f"(paired over {met.seeds} seeds)."
+            f"(paired over {over})."
         )
     if met.tied and not met.fixed:
         told += equal_words(winner, met.equal)
     if met.apart:
         told.append(
-            "1 setting with other seeds was not compared."
+            f"1 setting with other {word}s was not compared."
             if len(met.apart) == 1
-            else f"{len(met.apart):,} settings with other seeds were not compared."
+            else f"{len(met.apart):,} settings with other {word}s were not compared."
         )
+    if word == "fold" and not met.fixed and (met.tied or met.out):
+        told.append(FOLDS_SHARE)
     return told
+
+
+# Source: Nadeau and Bengio (2003), *Inference for the generalization error*.
+FOLDS_SHARE = (
+    "Folds have most of their training rows in common, so this confidence is larger than the truth."
+)
 
 
 def _listed(settings: Sequence[Setting], scores: bool = True) -> str:
@@ -130,7 +143,8 @@ def effect_words(found: Effect, measure: Measure) -> str:
         by = f"{size:.2g} (95%: {low:.2g} to {high:.2g})"
         verb = "larger" if measure.lower else "smaller"
         what = f"the {measure.label} of {worse} is {verb} than that of {better} by {by}"
-    won = f"{found.won:g} of {found.pairs} pairs of seeds"
+    word = repeat_word(found.better.trials)
+    won = f"{found.won:g} of {found.pairs} pairs of {word}s"
     return f"Each at its own best setting, {what}; {better} is better in {won}."
 
 
@@ -140,7 +154,8 @@ def _percent(share: float) -> str:
 
 def split_words(study: Study, winner: Setting, measure: Measure) -> str:
     """Return what one validation set for all seeds leaves open; empty where splits were varied."""
-    if any("split_seed" in trial.seed for trial in study.trials) or "val/" not in measure.name:
+    varied = any(key in trial.seed for trial in study.trials for key in (SPLIT, FOLD))
+    if varied or "val/" not in measure.name:
         return ""
     rows = rows_of(study, "val")
     if rows is None:
@@ -163,7 +178,8 @@ def test_words(winner: Setting) -> str:
             told.append(f"{name} {with_spread(statistics.fmean(known), spread)}")
     if not told:
         return ""
-    over = "" if len(winner.trials) == 1 else f" (mean over {len(winner.trials)} seeds)"
+    count = counted(len(winner.trials), repeat_word(winner.trials))
+    over = "" if len(winner.trials) == 1 else f" (mean over {count})"
     return f"On the test rows, which had no part in the choice: {', '.join(told)}{over}."
 
 
@@ -178,19 +194,20 @@ def confirmed_words(winner: Setting, measure: Measure, kept: bool, chosen: str) 
     """
     scores = list(winner.scores.values())
     told = with_spread(winner.mean, winner.spread)
-    over = f"over {len(scores)} fresh seeds"
-    interval = of_median(scores)
+    word = repeat_word(winner.trials)
+    over = f"over {len(scores)} fresh {word}s"
+    interval = None if word == "fold" else of_median(scores)
     sure = ""
     if interval is not None:
         ends = f"{interval.low:.4g} to {interval.high:.4g}"
         level = f"{100 * interval.level:.3g}%"
-        sure = f"; the median of all seeds lies within {ends} with {level} confidence"
+        sure = f"; the median of all {word}s lies within {ends} with {level} confidence"
     if kept:
         return (
-            f"done: {chosen or named(winner)} was chosen before, and fresh seeds show none better: "
-            f"{measure.label} = {told} {over}{sure}."
+            f"done: {chosen or named(winner)} was chosen before, and fresh {word}s show none "
+            f"better: {measure.label} = {told} {over}{sure}."
         )
     return (
-        f"done: over all seeds {named(winner)} is better than {chosen}, which was chosen before: "
+        f"done: over all {word}s {named(winner)} is better than {chosen}, which was chosen before: "
         f"{measure.label} = {told} {over}. It was picked by them too, which flatters it."
     )

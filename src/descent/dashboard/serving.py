@@ -35,7 +35,7 @@ PORT = 6006  # TensorBoard's own; it takes the next free one where nobody chose
 TENSORBOARD = """
 from descent.signals import end_with_parent
 end_with_parent()
-from tensorboard.main import run_main
+from descent.dashboard.overlay import run_main
 run_main()
 """
 PATIENCE = 1  # seconds to end in, before it is killed: it holds nothing that could be lost

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from descent.files.atomic import Growing
-from descent.records.tables import LAYOUT, Series
+from descent.records.tables import LAYOUT, Series, series_tag
 from descent.shapes import Float, Int, Shaped, UInt
 
 POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), bits reversed
@@ -265,7 +265,7 @@ class EventLog:
     def add(self, series: Series) -> None:
         """Append a series on each of its axes."""
         for axis, x in series.x.items():
-            self._file.add_scalars(f"{axis}/{series.name}", series.times, x, series.values)
+            self._file.add_scalars(series_tag(axis, series.name), series.times, x, series.values)
 
     def add_records(self, records: bytes) -> None:
         """Append what is encoded already."""
@@ -306,7 +306,7 @@ def add_to_all(logs: Sequence[EventLog], series: Series) -> None:
     if not series.values.size:
         return
     for axis, x in series.x.items():
-        records = Scalars(f"{axis}/{series.name}", series.times, x).records(series.values)
+        records = Scalars(series_tag(axis, series.name), series.times, x).records(series.values)
         for log, own in zip(logs, records, strict=True):
             log.add_records(own.tobytes())
 

@@ -25,12 +25,29 @@ RUNNING_LOSS, FULL_LOSS, VAL_LOSS = "train/loss", "train/full_loss", "val/loss"
 
 STEP_COLUMNS = ("step", "epoch", "samples", "seconds", "loss", "lr", "grad_norm", "full_loss")
 
+LOSS_WORDS = {
+    STEP_LOSS: "step",
+    RUNNING_LOSS: "running",
+    FULL_LOSS: "full",
+    VAL_LOSS: "validation loss",
+}
+
+
+def series_tag(axis: str, name: str) -> str:
+    """Return what TensorBoard calls a series on an axis.
+
+    It groups series by the first word and sorts each group: losses and scores of training and
+    validation rows make the first groups, and all else, such as lr, comes in groups behind.
+    """
+    return f"{axis}/{name}" if name.startswith(("train/", "val/")) else f"other_{axis}/{name}"
+
+
 # Step and epoch losses over each other, in the Custom Scalars tab.
 LAYOUT = {
     "loss": {
         f"step and epoch loss, {axis.replace('_', ' ')}": [
             "Multiline",
-            [f"{axis}/{name}" for name in (STEP_LOSS, RUNNING_LOSS, FULL_LOSS, VAL_LOSS)],
+            [series_tag(axis, name) for name in LOSS_WORDS],
         ]
         for axis in ("by_step", "by_samples")
     }

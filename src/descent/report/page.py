@@ -23,6 +23,7 @@ from descent.files.atomic import (
     write,
 )
 from descent.files.claims import remove_empty
+from descent.report.dark import dark_png
 from descent.report.record import Record
 from descent.report.style import Picture, shown
 
@@ -137,12 +138,13 @@ def _cell(value: Any) -> str:
 
 
 def embedded(picture: Picture, directory: Path) -> dict[str, str]:
-    """Return title, caption and base64 PNG of a picture whose file lies in a directory."""
+    """Return title, caption and base64 PNGs, light and dark, of a picture with its file."""
     png = (directory / f"{picture.name}.png").read_bytes()
     return {
         "title": picture.title,
         "caption": picture.caption,
         "png": base64.b64encode(png).decode("ascii"),
+        "dark": base64.b64encode(dark_png(picture.figure)).decode("ascii"),
     }
 
 
@@ -163,7 +165,8 @@ def _provenance(records: Sequence[Record]) -> list[str]:
 
 
 PAGE = "index.html"
-REPORT: Known = {PAGE: None, "*.png": None, "*.pdf": None}
+TABLES: Known = {"settings.csv": None, "settings.tex": None}
+REPORT: Known = {PAGE: None, "*.png": None, "*.pdf": None, **TABLES}
 
 
 @contextmanager

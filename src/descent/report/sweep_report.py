@@ -219,15 +219,21 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.analysis import bands as curves
     from descent.analysis import grid
     from descent.analysis import performance as profiles
+    from descent.analysis.among_best import among_best
     from descent.analysis.critical_batch import scalings
+    from descent.analysis.isolation import isolated
     from descent.analysis.scatter import scatter
     from descent.analysis.sensitivity import lines
+    from descent.analysis.stability import stability_lines
     from descent.report.sweep.batch_scaling import scaling
     from descent.report.sweep.heatmap import heatmap
+    from descent.report.sweep.isolation_plots import isolation
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
+    from descent.report.sweep.option_importance import importance_bars
     from descent.report.sweep.profiles import performance
     from descent.report.sweep.search_panels import scatter_picture
+    from descent.report.sweep.stability_plot import edge_of_stability
 
     study, (first, *others) = reporting.study, reporting.measures
     names = ordered(t.values[OPTIMIZER] for t in study.trials) if OPTIMIZER in study.swept else ()
@@ -251,9 +257,13 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
         drawn.append(_named(picture, name))
     if reporting.target is not None:
         sizes = scalings(study, reporting.target, reporting.hits)
-        drawn.append(scaling(sizes))
+        drawn.append(scaling(sizes, places))
         if drawn[-1] is None:  # whose caption would have said it
             notes += [size.budget for size in sizes if size.budget]
+    own = reporting.settings[first.name]
+    drawn.append(isolation(isolated(study, own), first) if searched is None else None)
+    drawn.append(importance_bars(study.influence, among_best(study, own)))
+    drawn.append(edge_of_stability(stability_lines(study, own)))
     profile = profiles.profile(study)
     drawn.append(performance(profile, places) if profile is not None else None)
     shown = curves.bands(study, reporting.settings[first.name], first.label)

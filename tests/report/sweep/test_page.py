@@ -25,7 +25,7 @@ HOSTILE = """</script><script>broken()</script> "quoted" 'single' & <b onclick="
 LOSS = Measure("best/val/loss", "best validation loss (nats)", True)
 STEPS = Measure("steps to target", "steps to full loss 0.1", True, 0.1)
 NEXT = Next(f"python src/train.py -m {HOSTILE}", "Finer.", 4)
-VOID = ("meta", "link", "input", "img", "br", "wbr")
+VOID = ("meta", "link", "input", "img", "br", "wbr", "source")
 
 
 class Parsed(HTMLParser):

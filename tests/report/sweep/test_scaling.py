@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from descent.analysis.critical_batch import Scaling
+from descent.report.style import stroke
 from descent.report.sweep.batch_scaling import figure, scaling
 
 NAN = math.nan
@@ -36,6 +37,14 @@ def line(picture, gid: str, panel: int = 0) -> np.ndarray:
 
 def legend(picture) -> list[str]:
     return [text.get_text() for text in picture.figure.legends[0].get_texts()]
+
+
+def test_each_optimizer_has_the_colour_that_it_has_on_the_whole_page():
+    picture = scaling([one(), one(label="adam")], {"adam": 0, "sgd": 2})
+    for panel, place in enumerate((2, 0)):
+        lines = picture.figure.axes[panel].lines
+        (colour,) = {to_hex(li.get_color()) for li in lines if li.get_gid() in ("fit", "edge True")}
+        assert colour == stroke(place).colour.lower()
 
 
 def test_points_dots_and_the_fitted_curve_lie_where_they_were_found():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,10 @@ from descent.errors import counted, joined
 from descent.report.style import (
     BLACK,
     BLUE,
-    GREEN,
     GREY,
-    VERMILION,
     Picture,
     new_figure,
+    stroke,
 )
 from descent.report.sweep.marks import (
     add_legend,
@@ -86,16 +85,21 @@ def _fitted(one: Scaling, named: bool) -> str:
 MOST_ACROSS = 3
 FARTHEST = 16.0  # times beyond the batch sizes tried: what lies farther is told, not drawn
 MOST_TICKS = 8  # of a panel as wide as the picture
-POINT: dict[str, Any] = {"color": BLUE, "marker": "o", "markersize": 7, "linestyle": "none"}
-FIT: dict[str, Any] = {"color": BLUE, "linestyle": "-", "linewidth": 1.8}
+POINT: dict[str, Any] = {"marker": "o", "markersize": 7, "linestyle": "none"}
+FIT: dict[str, Any] = {"linestyle": "-", "linewidth": 1.8}
 PERFECT: dict[str, Any] = {"color": BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 1.3}
-CRITICAL: dict[str, Any] = {"color": VERMILION, "linestyle": "--", "linewidth": 1.8}
-NOISE: dict[str, Any] = {"color": GREEN, "linestyle": "-.", "linewidth": 1.8}
+CRITICAL: dict[str, Any] = {"color": BLACK, "linestyle": "--", "linewidth": 1.8}
+NOISE: dict[str, Any] = {"color": GREY, "linestyle": "-.", "linewidth": 1.8}
 MISSED: dict[str, Any] = {"color": GREY, "marker": "X", "markersize": 7, "linestyle": "none"}
 
 
-def scaling(scalings: Sequence[Scaling]) -> Picture | None:
-    """Draw a panel for each optimizer on shared axes; None if none reached a target."""
+def scaling(scalings: Sequence[Scaling], places: Mapping[str, int] | None = None) -> Picture | None:
+    """Draw a panel for each optimizer on shared axes; None if none reached a target.
+
+    Args:
+        scalings: one a panel.
+        places: of the optimizers, which say their colours.
+    """
     scalings = [one for one in scalings if np.isfinite(one.steps).any()]
     if not scalings:
         return None
@@ -108,11 +112,11 @@ def scaling(scalings: Sequence[Scaling]) -> Picture | None:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(low, high)
-        _draw(axes, one, (low, high))
+        _draw(axes, one, (low, high), _colour(one, places or {}))
     for axes in panels[len(scalings) :]:
         axes.set_axis_off()
     _label(panels, scalings, across)
-    _explain(panels[0], scalings, (low, high))
+    _explain(panels[0], scalings, (low, high), GREY if places else BLUE)
     add_legend(canvas)
     title = "Steps to the target against batch size"
     return Picture("scaling", title, canvas, caption(scalings))
@@ -131,7 +135,13 @@ def _range(scalings: Sequence[Scaling]) -> tuple[float, float]:
     return min([low, *near]) / 1.5, max([high, *near]) * 1.5
 
 
-def _draw(axes: Axes, one: Scaling, box: tuple[float, float]) -> None:
+def _colour(one: Scaling, places: Mapping[str, int]) -> str:
+    """Return the colour of the optimizer that is named first in a panel's label."""
+    place = places.get(one.label.partition(", ")[0])
+    return BLUE if place is None else stroke(place).colour
+
+
+def _draw(axes: Axes, one: Scaling, box: tuple[float, float], colour: str) -> None:
     low, high = box
     x = np.geomspace(low, high, 200)
     first = int(np.flatnonzero(np.isfinite(one.steps))[0])
@@ -139,20 +149,20 @@ def _draw(axes: Axes, one: Scaling, box: tuple[float, float]) -> None:
     axes.plot(x, start[0] * start[1] / x, **PERFECT, gid="perfect", zorder=2)
     if math.isfinite(one.critical):
         ends = np.clip(one.interval, low, high)
-        axes.axvspan(*ends, color=VERMILION, alpha=0.15, linewidth=0, gid="interval", zorder=1)
+        axes.axvspan(*ends, color=GREY, alpha=0.25, linewidth=0, gid="interval", zorder=1)
     if low < one.critical < high:
         axes.axvline(one.critical, **CRITICAL, gid="critical", zorder=2)
     if low < one.noise_scale < high:
         axes.axvline(one.noise_scale, **NOISE, gid="noise", zorder=2)
     if math.isfinite(one.least) and math.isfinite(one.critical):
-        axes.plot(x, one.least * (1 + one.critical / x), **FIT, gid="fit", zorder=3)
+        axes.plot(x, one.least * (1 + one.critical / x), **FIT, color=colour, gid="fit", zorder=3)
     places = np.repeat(one.batch, [len(dots) for dots in one.dots])
     axes.plot(
         places, np.concatenate(one.dots), "o", color=BLACK, markersize=2.2, gid="seeds", zorder=6,
     )  # fmt: skip
-    for edge, face in ((False, BLUE), (True, "white")):
+    for edge, face in ((False, colour), (True, "white")):
         keep = (one.at_edge == edge) & np.isfinite(one.steps)
-        look = {**POINT, "markerfacecolor": face, "markeredgewidth": 1.5}
+        look = {**POINT, "color": colour, "markerfacecolor": face, "markeredgewidth": 1.5}
         axes.plot(one.batch[keep], one.steps[keep], **look, gid=f"edge {edge}", zorder=5)
     missed = one.batch[~np.isfinite(one.steps)]
     axes.plot(
@@ -201,7 +211,9 @@ def _found(one: Scaling) -> str:
     return ", ".join(told) or "no B_crit"
 
 
-def _explain(axes: Axes, scalings: Sequence[Scaling], box: tuple[float, float]) -> None:
+def _explain(
+    axes: Axes, scalings: Sequence[Scaling], box: tuple[float, float], colour: str
+) -> None:
     """Put into the legend what occurs in any panel."""
     low, high = box
 
@@ -209,18 +221,18 @@ def _explain(axes: Axes, scalings: Sequence[Scaling], box: tuple[float, float]) 
         return low < value < high
 
     tried = [(s, e) for one in scalings for s, e in zip(one.steps, one.at_edge, strict=True)]
-    axes.plot([], [], **POINT, label="mean at the best lr; dots: every seed")
+    axes.plot([], [], **POINT, color=colour, label="mean at the best lr; dots: every seed")
     if any(edge and math.isfinite(steps) for steps, edge in tried):
         look = {**POINT, "markerfacecolor": "white", "markeredgewidth": 1.5}
-        axes.plot([], [], **look, label="best lr is the least or largest tried")
+        axes.plot([], [], **look, color=colour, label="best lr is the least or largest tried")
     if any(math.isfinite(one.critical) for one in scalings):
-        axes.plot([], [], **FIT, label="fit: S = S_min (1 + B_crit / B)")
+        axes.plot([], [], **FIT, color=colour, label="fit: S = S_min (1 + B_crit / B)")
     axes.plot([], [], **PERFECT, label="perfect scaling: steps ∝ 1 / B")
     if any(inside(one.critical) for one in scalings):
         axes.plot([], [], **CRITICAL, label="critical batch size B_crit")
     known = [one.interval for one in scalings if math.isfinite(one.critical)]
     if any(ends[0] < high and ends[1] > low for ends in known):
-        axes.fill([], [], color=VERMILION, alpha=0.15, label="its 95% interval")
+        axes.fill([], [], color=GREY, alpha=0.25, label="its 95% interval")
     if any(inside(one.noise_scale) for one in scalings):
         axes.plot([], [], **NOISE, label="measured gradient noise scale")
     if not all(math.isfinite(steps) for steps, _ in tried):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.analysis.grid import Grid
+from descent.analysis.trials import repeat_word
 from descent.report.style import BLACK, VERMILION, WIDTH, YELLOW, Picture, new_figure
 from descent.report.sweep.heatmap_caption import (
     best_of_all,
@@ -438,7 +439,8 @@ def _name_scale(figure: Figure, grids: Sequence[Grid], lines: int, only: bool) -
     if not any(np.isfinite(grid.mean).any() for grid in grids):
         return
     spread = lines > 1 and any(np.isfinite(grid.spread).any() for grid in grids)
-    plus = " ± standard deviation over seeds" if spread else ""
+    word = repeat_word(t for g in grids for s in g.cells.values() for t in s.trials)
+    plus = f" ± standard deviation over {word}s" if spread else ""
     own = "" if only else "; each problem has its own scale"
     text = f"mean {grids[0].measure.label}{plus}; lighter is better{own}"
     figure.suptitle(folded(text, MOST_LETTERS), fontsize=9)

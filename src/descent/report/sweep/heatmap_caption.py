@@ -10,7 +10,7 @@ import numpy as np
 from descent.analysis.grid import Grid
 from descent.analysis.settings import Measure
 from descent.analysis.summary import is_problem
-from descent.analysis.trials import Value, label, number_in
+from descent.analysis.trials import Value, label, number_in, repeat_word
 from descent.errors import counted, joined
 from descent.report.sweep.marks import spoken, value_text
 
@@ -144,7 +144,8 @@ def _best(best: Sequence[Grid], measure: Measure) -> str:
         if len(setting.scores) > 1:
             figures += f" ± {spoken(float(grid.spread[row, column]), 2)}"
             if grid is best[0]:
-                figures += f" (mean ± standard deviation over {len(setting.scores)} seeds)"
+                told_over = counted(len(setting.scores), repeat_word(setting.trials))
+                figures += f" (mean ± standard deviation over {told_over})"
         told.append(f"{figures}, at {label(setting.values)}")
     word = "Lowest" if measure.lower else "Highest"
     return f"{word} {measure.name}: {'; '.join(told)}."

@@ -13,7 +13,7 @@ import numpy as np
 
 from descent.analysis.bands import Band, Bands, Lost
 from descent.analysis.summary import is_problem
-from descent.analysis.trials import OPTIMIZER, Value, label
+from descent.analysis.trials import OPTIMIZER, Value, label, repeat_word
 from descent.errors import counted, joined
 from descent.report.record import Axis
 from descent.report.style import (
@@ -124,7 +124,8 @@ def _quartiles(band: Band) -> str:
         return ""
     known = band.ends[np.isfinite(band.ends)]
     low, high = (spoken(float(v)) for v in np.quantile(known, [0.25, 0.75]))
-    return f" (median of {len(known)} seeds; quartiles {low} and {high})"
+    over = counted(len(known), repeat_word(band.setting.trials))
+    return f" (median of {over}; quartiles {low} and {high})"
 
 
 MOST_POINTS = 1000  # of a line

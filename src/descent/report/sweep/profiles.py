@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.analysis.performance import Profile
+from descent.analysis.performance import ALGOPERF, Profile, algoperf
 from descent.errors import counted, joined
 from descent.report.style import (
     GREY,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LONGEST = 40  # characters of a contender's name
 WIDEST, NARROWEST = 3.6, 1.4  # points: the first lines lie under the later ones and stay seen
 TWICE = 2.0
+MOST_SCORES = 8  # in the caption
 
 
 def performance(profile: Profile, places: Mapping[str, int] | None = None) -> Picture | None:
@@ -88,6 +89,10 @@ def _caption(profile: Profile) -> str:
         f"Fewest {profile.unit} to the target most often: {most[0]} of {many}",
         f"within twice the fewest most often: {most[1]}",
     ]
+    scores = algoperf(profile)
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])[:MOST_SCORES]
+    ranked = joined([f"{profile.labels[i]} {scores[i]:.2f}" for i in order])
+    told.append(f"AlgoPerf score, the mean share over factors from 1 to {ALGOPERF:.0f}: {ranked}")
     missed = [
         f"{label} on {np.isinf(costs).sum()}"
         for label, costs in zip(profile.labels, profile.cost, strict=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from descent.analysis.advice import Advice
+from descent.analysis.last_epochs import at_the_end
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import Study, Trial, ordered
 from descent.errors import counted, joined
@@ -22,6 +23,14 @@ from descent.files.atomic import write
 from descent.records.endings import Status
 from descent.report.page import GENERATOR, embedded, template
 from descent.report.style import Picture, share, shown
+from descent.report.sweep.setting_tables import (
+    CSV,
+    LATEX,
+    mark_of,
+    settings_csv,
+    settings_latex,
+    who,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -155,6 +164,7 @@ class SettingRow:
         runs: how many.
         diverged: the share of them, or nothing.
         measures: mean ± spread of each measure, and over how many runs where some have none.
+        end: what its last epoch says, of `at_the_end`.
     """
 
     mark: str
@@ -162,6 +172,7 @@ class SettingRow:
     runs: str
     diverged: str
     measures: list[tuple[str, str]]
+    end: str
 
 
 def setting_rows(
@@ -180,27 +191,21 @@ def setting_rows(
     """
     if not measures:
         return []
-    others = [{_who(s): s for s in settings[measure.name]} for measure in measures]
-    winner = _who(advice.winner) if advice.winner else None
-    tied = {_who(setting) for setting in advice.tied}
+    others = [{who(s): s for s in settings[measure.name]} for measure in measures]
     rows = []
     for setting in settings[measures[0].name][:MOST_SETTINGS]:
-        who = _who(setting)
-        same = [by.get(who) for by in others]
+        same = [by.get(who(setting)) for by in others]
         rows.append(
             SettingRow(
-                mark="best" if who == winner else "tied" if who in tied else "",
+                mark=mark_of(setting, advice),
                 values=[shown(setting.values.get(option)) for option in swept],
                 runs=shown(len(setting.trials)),
                 diverged=share(setting.diverged) if setting.diverged else "",
                 measures=[_told(s) if s else ("–", "") for s in same],
+                end=at_the_end(setting, measures[0]),
             )
         )
     return rows
-
-
-def _who(setting: Setting) -> tuple[int, ...]:
-    return tuple(trial.number for trial in setting.trials)
 
 
 def _told(setting: Setting) -> tuple[str, str]:
@@ -243,7 +248,7 @@ def write_sweep_page(
     pictures: Sequence[Picture],
     notes: Sequence[str],
 ) -> None:
-    """Write the page: one file that needs no other and no network.
+    """Write the page, one file that needs no other and no network, and its table as files.
 
     Args:
         path: of the file; the pictures' PNG files lie beside it. Links to the runs start here.
@@ -255,6 +260,7 @@ def write_sweep_page(
         notes: what the reader must know before all else, such as what was left out.
     """
     style, script = _source(STYLES), _source(SCRIPTS)
+    rows = setting_rows(study.swept, measures, settings, advice)
     page = template(HERE / "page.html").render(
         generator=GENERATOR,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
@@ -272,9 +278,12 @@ def write_sweep_page(
         measures=measures,
         options=study.swept,
         numbers=[option for option in study.swept if _only_numbers(study, option)],
-        rows=setting_rows(study.swept, measures, settings, advice),
+        rows=rows,
+        ends=any(row.end for row in rows),
         more=max(0, len(settings[measures[0].name]) - MOST_SETTINGS) if measures else 0,
     )
+    write(path.with_name(CSV), settings_csv(study.swept, measures, settings, advice).encode())
+    write(path.with_name(LATEX), settings_latex(study.swept, measures, settings, advice).encode())
     # a path may hold bytes that are no text
     write(path, page.encode(errors="backslashreplace"))
 
