@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -22,6 +23,7 @@ from descent.config.check import build
 from descent.config.vocabulary import TRAINER
 from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared
+from descent.data.tensors import DTYPES, split_tensors
 from descent.engine.blueprint import (
     build_model,
     build_models,
@@ -45,6 +47,13 @@ from descent.engine.loop_kernel import LoopKernel
 from descent.engine.losses import Penalty, criterion
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer
+from descent.engine.own_learner import (
+    OwnFigures,
+    OwnKernel,
+    describe,
+    has_own_optimizer,
+    is_own,
+)
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
@@ -52,6 +61,7 @@ from descent.job import Job
 from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.records.run import Run
+from descent.records.tables import FULL_LOSS, RUNNING_LOSS
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +97,8 @@ def assemble_all(
     named = _callbacks(jobs)
     refuse_unfit(named, models[0], logs=any((config["logger"] or {}).values()))
     callbacks, watching = [*named.values(), *more], watching_batches(named)
+    if is_own(config):  # its step numbers are Lightning's
+        watching = [*watching, f"learner {type(models[0]).__name__}"]
     fit_in(callbacks)
     for callback in callbacks:
         if isinstance(callback, Progress):
@@ -107,6 +119,8 @@ def assemble_all(
     device = trainer.strategy.root_device
     learner = build_learner(configs, description, models, device, trainer.limit_val_batches > 0)
     learner.run_loggers = loggers
+    if isinstance(learner.kernel, OwnKernel):
+        _begin_own(learner, first, trainer)
     if trainer.is_global_zero and not first.one_of_many:
         _describe(first, learner, data, trainer, threads, why)
     if trainer.is_global_zero and watching:
@@ -117,6 +131,31 @@ def assemble_all(
             ", ".join(watching), without if overruled else "",
         )  # fmt: skip
     return learner, data, trainer
+
+
+def _begin_own(learner: Learner, job: Job, trainer: L.Trainer) -> None:
+    """Try a step of the user's learner, and let what it logs be recorded.
+
+    Raises:
+        UserError: its step fails, or an option was typed that it overrules.
+    """
+    kernel = learner.kernel
+    assert isinstance(kernel, OwnKernel)
+    typed = [o for o in job.overrides if o.lstrip("+").startswith(("optimizer", "scheduler"))]
+    if typed and has_own_optimizer(kernel.module):
+        raise UserError(
+            f"{typed[0]} has no effect: {type(kernel.module).__name__} makes its optimizer itself "
+            "(configure_optimizers); leave one of the two out."
+        )
+    two = replace(
+        job.prepared,
+        arrays=replace(job.prepared.arrays, disposable=False),
+        rows={**job.prepared.rows, "train": job.prepared.rows["train"][:2]},
+    )
+    dtype = DTYPES.get(job.config["trainer"]["precision"], torch.float32)
+    taken = (RUNNING_LOSS, FULL_LOSS, *learner.evaluator.names("val"))
+    kernel.try_step(*split_tensors(two, "train", torch.device("cpu"), dtype), taken)
+    trainer.callbacks.append(OwnFigures(kernel))  # type: ignore[attr-defined]
 
 
 def _models(configs: Sequence[Mapping[str, Any]], description: Description) -> Sequence[nn.Module]:
@@ -148,6 +187,9 @@ def _describe(
         for note in description.notes:
             log.info("          %s", note)
     log.info("model     %s, %s", type(model).__name__, counted(parameters, "parameter"))
+    if isinstance(model, L.LightningModule):
+        for i, line in enumerate(describe(model, config)):
+            log.info("%-9s %s", "learner" if i == 0 else "", line)
     log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
@@ -210,13 +252,13 @@ def _kernel(
     kernels, loss = [], criterion(configs[0], description)
     for config, model in zip(configs, models, strict=True):
         optimizer, schedule = build_optimizer(config), build_schedule(config, description)
-        try_out(optimizer, schedule, model)
-        kernels.append(
-            ModuleKernel(
-                model, loss, optimizer, schedule, Penalty(**config["penalty"]),
-                Clip(**config["clip"]), config["seed"],
-            )
+        if not has_own_optimizer(model):
+            try_out(optimizer, schedule, model)
+        parts = (
+            model, loss, optimizer, schedule, Penalty(**config["penalty"]),
+            Clip(**config["clip"]), config["seed"],
         )  # fmt: skip
+        kernels.append(OwnKernel(*parts) if is_own(config) else ModuleKernel(*parts))
     return kernels[0] if len(kernels) == 1 else LoopKernel(kernels, device)
 
 

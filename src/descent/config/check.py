@@ -116,14 +116,15 @@ def _problem_above(key: str) -> str | None:
 
 
 # Where the config says how something is built: one thing each, and those that hold one by name.
-BUILT = ("model", "optimizer", "scheduler", "trainer", "data.source", "loss")
+BUILT = ("model", "optimizer", "scheduler", "trainer", "data.source", "loss", "learner")
+OPTIONAL_NODES = ("loss", "learner")  # none is the usual: runs of before had none
 BUILT_BY_NAME = ("callbacks", "logger")
 
 
 def _check_nodes(config: Mapping[str, Any]) -> None:
     """Refuse what does not say how it is built."""
     for key in BUILT:
-        if key == "loss" and config.get(key) is None:  # the usual: runs of before had none
+        if key in OPTIONAL_NODES and config.get(key) is None:
             continue
         node: Any = config
         for part in key.split("."):

@@ -41,6 +41,8 @@ SOURCES = _names(
     """,
 )
 
+LEARNERS = _names("descent.engine", "mixup.Mixup: alpha")
+
 LAYERS = _names(
     "torch.nn",
     """
@@ -269,6 +271,8 @@ def names_at(place: str) -> tuple[Names, frozenset[str]]:
         return OPTIMIZERS if place == "optimizer" else SCHEDULES, frozenset({"_partial_"})
     if place == "loss":
         return LOSSES, frozenset()
+    if place == "learner":
+        return LEARNERS, frozenset()
     if parts[0] in ("callbacks", "logger") and len(parts) == 2:
         return CALLBACKS if parts[0] == "callbacks" else LOGGERS, frozenset()
     if place == "trainer":

@@ -39,7 +39,7 @@ MOST_JOBS = 100_000
 # Groups whose choices add to each other; of every other group there is one choice.
 SEVERAL = ("callbacks", "diagnostics", "logger")
 # Groups of which nothing is chosen unless asked for.
-OPTIONAL = ("landscape", "experiment", "sweep", "debug", "local")
+OPTIONAL = ("landscape", "learner", "experiment", "sweep", "debug", "local")
 
 
 def understood(words: Sequence[str], script: str) -> list[str]:

@@ -32,6 +32,10 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     sizes = _sizes(description)
     _check_size(config, sizes)
     model = build(config["model"], "model", offer=sizes)
+    if config.get("learner") is not None:
+        from descent.engine.own_learner import build_own
+
+        model = build_own(config, description, model, sizes)
     if not isinstance(model, nn.Module):
         raise UserError(f"model._target_ makes a {type(model).__name__}, not a torch.nn.Module.")
     if not any(p.requires_grad for p in model.parameters()):

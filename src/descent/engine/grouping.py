@@ -54,6 +54,8 @@ def why_alone(config: Config) -> str | None:
 
 def _of_others(config: Config) -> str | None:
     """Return what of a run is for Lightning's own module and optimizer; None if nothing is."""
+    if config.get("learner") is not None:
+        return "a learner takes the steps of one run"
     for key, value in config["trainer"].items():
         known = SHARED_TRAINER.get(key)
         if known is not None and not [v for v in known if v == value and type(v) is type(value)]:
