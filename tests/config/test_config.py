@@ -49,6 +49,7 @@ def needed_with(choice: str, csv: Path | str = "some.csv") -> list[str]:
     """What must be typed beside a choice: a user's table has no default, a point needs its land."""
     needed = {
         "data=table": [f"data.path={csv}", "data.target=y"],
+        "data=datamodule": ["data.source.datamodule._target_=own_parts.Circles"],
         "data=landscape": ["model=point", "landscape=bowl"],
         "model=point": ["data=landscape", "landscape=bowl"],
     }
@@ -95,7 +96,7 @@ def test_every_target_exists_and_is_trusted_when_a_run_is_read_back(choice: str)
     node = OmegaConf.to_container(cfg, resolve=True)
     for where, target in targets(node):
         assert callable(locate(target, where))
-    check_targets(node, "conf")
+    check_targets(node, "conf", ["own_parts"] if choice == "data=datamodule" else [])
 
 
 def built_choices() -> list[str]:
@@ -117,7 +118,7 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
         if choice.startswith(("data=", "experiment=", "debug=", "model=point"))
         else ["data=diabetes" if choice in OF_NUMBERS else "data=iris"]
     )
-    few = ["data.batch_size=10"] if choice == "data=table" else []
+    few = ["data.batch_size=10"] if choice in ("data=table", "data=datamodule") else []
     job = make_job(*small, choice, *needed_with(choice, csv), *few)
     if job.config["trainer"]["accelerator"] == "cuda" and not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"The trainer refuses its settings: .*CUDA"):

@@ -36,6 +36,7 @@ SOURCES = _names(
     line.line: rows slope intercept noise start end seed
     line.three_points:
     landscape.landscape: name rows noise seed
+    own_module.rows: datamodule task classes features target
     table.table: path target features exclude texts task missing high_cardinality dates group time
         weight reading
     """,

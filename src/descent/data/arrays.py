@@ -135,6 +135,8 @@ class Arrays:
         target_names: of several targets; empty for one.
         weights: [N], at least 0, of the rows in the loss; None where all count the same.
         weight: the name of their column.
+        split: the rows of `train`, and of `val` and `test` where the source has chosen them; None
+            where the split is ours.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -152,6 +154,7 @@ class Arrays:
     target_names: tuple[str, ...] = ()
     weights: Shaped[np.ndarray, " N"] | None = None
     weight: str | None = None
+    split: Mapping[str, Int[np.ndarray, " n"]] | None = None
 
     @property
     def rows(self) -> int:

@@ -44,10 +44,19 @@ def split_rows(
     """
     told = [] if notes is None else notes
     cutter = _Cutter(arrays, seed, told)
-    rest = np.arange(arrays.rows)
+    given = arrays.split or {}
+    if given and folds is not None:
+        raise UserError(
+            "data.folds cuts rows anew, and the source has its own split; leave it out."
+        )
+    rest = given.get("train", np.arange(arrays.rows))
     held, rest = cutter.set_apart(rest, val_fraction, test_fraction, folds)
-    rest, test = cutter.cut(rest, "test", test_fraction)
-    if folds is None:
+    test, val = given.get("test"), given.get("val")
+    if test is None:
+        rest, test = cutter.cut(rest, "test", test_fraction)
+    if val is not None:
+        told.append("rows for validation are the source's own (data.val_fraction has no effect)")
+    elif folds is None:
         rest, val = cutter.cut(rest, "val", val_fraction)
     else:
         rest, val = cutter.part(rest, folds, fold)
@@ -80,9 +89,9 @@ class _Cutter:
         nothing = rows[:0]
         if not self._classes or splits == 1:
             return nothing, rows
-        counts = np.bincount(self._arrays.targets, minlength=len(self._arrays.classes))
-        rare = counts < splits
-        held = rare[self._arrays.targets]
+        targets = self._arrays.targets[rows]
+        rare = np.bincount(targets, minlength=len(self._arrays.classes)) < splits
+        held = rare[targets]
         if not held.any():
             return nothing, rows
         if held.sum() > len(rows) / 2:  # most classes are rare: no proportions to keep
