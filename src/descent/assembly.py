@@ -47,13 +47,8 @@ from descent.engine.loop_kernel import LoopKernel
 from descent.engine.losses import Penalty, criterion
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer
-from descent.engine.own_learner import (
-    OwnFigures,
-    OwnKernel,
-    describe,
-    has_own_optimizer,
-    is_own,
-)
+from descent.engine.own_kernel import OwnFigures, OwnKernel
+from descent.engine.own_learner import describe, has_own_optimizer, is_own
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
