@@ -284,6 +284,40 @@ def test_what_a_model_does_to_its_process_costs_its_job_alone(typed, tmp_path):
         assert json.loads(result.read_text())["status"] in ("ok", "failed")
 
 
+SOURCE = """
+import os, signal, sys, time
+from descent.data.bundled import iris
+
+
+def rows(how="ok"):
+    if how == "exit": sys.exit(3)
+    if how == "raise": raise ValueError("no such thing")
+    if how == "leave": os._exit(0)
+    if how == "fault": os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "hang": time.sleep(1000)
+    return iris()
+"""
+
+
+@pytest.mark.slow
+def test_what_a_source_of_data_does_to_its_process_costs_its_job_alone(typed, tmp_path):
+    (tmp_path / "source.py").write_text(SOURCE)
+    process = typed(
+        "train", "-m", *SMALL, "data.source._target_=source.rows", "stop.epochs=1", "report=false",
+        "+data.source.how=ok,exit,raise,leave,fault,hang", "hydra.launcher.job_seconds=15",
+        "hydra.sweep.dir=d",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, out + err
+    assert "Traceback" not in out + err
+    jobs = json.loads((tmp_path / "d" / "jobs.json").read_text())
+    assert [job["status"] for job in jobs] == ["ok", *["failed"] * 5]
+    words = ["", "SystemExit: 3", "no such thing", "died", "died", "job_seconds=15"]
+    for job, word in zip(jobs, words, strict=True):
+        assert word in job["reason"]
+        assert job["reason"] in out or job["status"] == "ok"  # the table lists it
+
+
 # ---- children
 
 
@@ -323,3 +357,18 @@ def test_no_child_of_a_sweep_outlives_it(number, after, jobs, typed):
     process.send_signal(getattr(signal, number))
     process.wait(30)
     wait_for(lambda: not living(left), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_child_of_a_refused_sweep_outlives_it(typed, tmp_path):
+    # refused when all jobs are composed, while the process that workers come from imports torch
+    process = typed("train", "-m", *SMALL, "seed=range(0,40)", "optimizer.lr=0.1,-1")
+    children: set[int] = set()
+    while process.poll() is None:
+        children |= {*family(process.pid)}
+        time.sleep(0.01)
+    wait_for(lambda: not living(list(children)), 3)
+    assert process.returncode == 2
+    assert children
+    assert list(tmp_path.iterdir()) == []

@@ -40,6 +40,7 @@ FAILURES = ("ENOSPC", "EIO", "EROFS")
 LOSSES = ("all", "data")
 RESULTS = ("status", "reason", "step", "epoch", "samples", "metrics", "best")
 TASK = "data=iris model=linear"
+EVERY = 100  # cases, between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,14 @@ def _digest(value: Any) -> Any:
     return value
 
 
+def _digest_of_files(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*")):
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(directory)} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
 def sweep_of(path: Path) -> dict[str, Any]:
     """Return all of a multirun that does not depend on the clock."""
     jobs = read_jobs(path)
@@ -140,7 +149,7 @@ SCENARIOS = (
 
 
 class Tally(Counter[str]):
-    """What was tried and found of a scenario; the first of each fault is kept."""
+    """What was tried and found of a scenario."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,6 +171,7 @@ class Crash:
 
     def __init__(self, warm: Warm, scenario: Scenario) -> None:
         self.warm, self.scenario, self.tally = warm, scenario, Tally()
+        self._known: set[str] = set()  # what a power cut left that was gone on from
         self._home = Path(tempfile.mkdtemp(prefix="crash-"))
         self._start = self._home / "start"
         self._start.mkdir()
@@ -172,6 +182,8 @@ class Crash:
         done = self._type(scenario.command, straight, f"log:{self.log}")
         assert done.code == 0, done.stderr
         self.wanted = scenario.result(straight)
+        for command in {scenario.command, scenario.goes_on}:
+            warm.prepare(command)
         self.operations = self._count()
 
     def _count(self) -> int:
@@ -202,6 +214,10 @@ class Crash:
         self.tally["tried"] += 1
         if how in LOSSES:
             replay(self.log, n, at, how)
+            left_behind = _digest_of_files(at)
+            if left_behind in self._known:  # to go on from the same files is to do the same
+                return
+            self._known.add(left_behind)
         else:
             done = self._type(self.scenario.command, at, f"{how}:{n}")
             self._check_end(case, how, done, at)
@@ -313,21 +329,26 @@ def table(tallies: dict[str, Tally]) -> Iterator[str]:
         yield f"{name:<22}" + "".join(f"{tally[kind]:>15,}" for kind in kinds)
 
 
-def main(most: int | None) -> int:
+def main(most: int | None, names: list[str]) -> int:
     """Try out everything, print the table; return how much was wrong."""
     tallies: dict[str, Tally] = {}
     warm = Warm()
-    began = time.monotonic()
     for scenario in SCENARIOS:
+        if names and scenario.name not in names:
+            continue
         crash = Crash(warm, scenario)
         name = f"{scenario.name} ({crash.operations})"
         tallies[name] = crash.tally
-        for how, n in chosen(crash.cases(), most):
+        cases, began, told = chosen(crash.cases(), most), time.monotonic(), 0
+        for done, (how, n) in enumerate(cases, start=1):
             crash.try_out(how, n)
+            for line in crash.tally.told[told:]:
+                print(line, flush=True)
+            told = len(crash.tally.told)
+            if done % EVERY == 0 or done == len(cases):
+                seconds = time.monotonic() - began
+                print(f"{name}: {done:,} of {len(cases):,} in {seconds:,.0f} s", flush=True)
         crash.close()
-        for line in crash.tally.told[:20]:
-            print(line, flush=True)
-        print(f"{name}: {crash.tally['tried']} in {time.monotonic() - began:,.0f} s", flush=True)
     warm.close()
     for line in table(tallies):
         print(line)
@@ -335,4 +356,10 @@ def main(most: int | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(int(sys.argv[1]) if len(sys.argv) > 1 else None) else 0)
+    import argparse
+
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("most", nargs="?", type=int, help="cases of each command; all if left out")
+    asked.add_argument("--of", action="append", default=[], help="a command; all if left out")
+    given = asked.parse_args()
+    sys.exit(1 if main(given.most, given.of) else 0)

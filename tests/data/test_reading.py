@@ -17,6 +17,7 @@ from descent.data.layout import Dialect
 from descent.data.reading import read_table
 from descent.data.table import table
 from descent.errors import UserError
+from hostile.changes import special
 
 ROWS = 60
 DRAWS = np.random.default_rng(0)
@@ -355,6 +356,19 @@ def test_names_of_files_are_no_patterns(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"v,y\n{name},1\n")
     assert read_table(tmp_path / "a*.csv").frame["v"].to_list() == ["a*.csv"]
     assert read_table(tmp_path / "x[1].csv").frame["v"].to_list() == ["x[1].csv"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [("fifo", "not a regular file"), ("device", "not a regular file"), ("huge", "larger than"),
+     ("directory", "is a directory"), ("loop", "symbolic links")],
+)  # fmt: skip
+def test_only_a_regular_file_is_read_and_none_is_waited_for(
+    kind: str, why: str, tmp_path: Path
+) -> None:
+    special("t.csv", kind)(tmp_path)
+    with pytest.raises(UserError, match=rf"t\.csv cannot be read: .*{why}.*; check data\.path"):
+        read_table(tmp_path / "t.csv")
 
 
 def test_several_targets_are_numbers_beside_each_other(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from descent.engine.proof import why_unproven
 from descent.engine.stacked_model import unstackable
 from descent.job import Job
 from descent.records.run import Run
-from descent.sweep.planning import Planned, prepared
+from descent.sweep.planning import Planned
+from descent.sweep.sources import prepared
 from descent.sweep.tasks import FitTask, run_task
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from descent.files.bounded import (
     read_texts,
     read_yaml,
 )
-from hostile.directories import special
+from hostile.changes import special
 
 # ---- YAML
 
@@ -121,7 +121,7 @@ def test_json_is_plain_and_bounded(text: str, why: str) -> None:
 def test_only_a_regular_file_of_some_size_is_read(kind: str, read, tmp_path: Path) -> None:
     special("it", kind)(tmp_path)
     with pytest.raises(
-        DamageError, match=r"regular file|larger than|cannot be|no checkpoint|short"
+        DamageError, match=r"regular file|is a directory|larger than|cannot be|no checkpoint|short"
     ):
         read(tmp_path / "it")
 

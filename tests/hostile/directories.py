@@ -9,21 +9,19 @@ file `owned`, which no command may make.
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import shutil
+import socket
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from hostile.changes import Change, array, config, cut, fields, flipped, put, special, state, text
 from hostile.warm import Case
-
-Change = Callable[[Path], None]
 
 # The commands that read a run, and what they may leave behind in or beside it when they work.
 READERS = {
@@ -36,6 +34,10 @@ SWEEP_READERS = {
     "sweep report": ("report sweep=sweep", ("sweep/report*",)),
     "sweep jobs": ("report run=sweep output=out", ("out*",)),
 }
+# A dashboard serves until Ctrl-C. With a port that others have it reads and lays out everything,
+# and ends where it would have begun to serve.
+_TAKEN = socket.create_server(("localhost", 0))
+DASHBOARD = f"dashboard run={{}} port={_TAKEN.getsockname()[1]}"
 DAMAGED = r"is damaged and cannot be read: "
 
 
@@ -44,116 +46,6 @@ class Touch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("owned"),)
-
-
-# ---- changes
-
-
-def config(change: Callable[[dict[str, Any]], None], name: str = "config.yaml") -> Change:
-    """Return a change of the values of a config."""
-
-    def apply(run: Path) -> None:
-        values = yaml.safe_load((run / name).read_text())
-        change(values)
-        (run / name).write_text(yaml.safe_dump(values, sort_keys=False))
-
-    return apply
-
-
-def put(key: str, value: Any) -> Change:
-    """Return a change of one value of a config; groups on the way are made."""
-
-    def change(values: dict[str, Any]) -> None:
-        *groups, name = key.split(".")
-        for group in groups:
-            if not isinstance(values.get(group), dict):
-                values[group] = {}
-            values = values[group]
-        values[name] = value
-
-    return config(change)
-
-
-def fields(file: str, **given: Any) -> Change:
-    """Return a change of fields of a JSON file."""
-
-    def apply(run: Path) -> None:
-        values = json.loads((run / file).read_text())
-        (run / file).write_text(json.dumps(values | given))
-
-    return apply
-
-
-def text(file: str, content: str | bytes) -> Change:
-    """Return a change of a whole file."""
-
-    def apply(run: Path) -> None:
-        (run / file).unlink(missing_ok=True)
-        (run / file).write_bytes(content.encode() if isinstance(content, str) else content)
-
-    return apply
-
-
-def special(file: str, kind: str) -> Change:
-    """Return a change of a file to something else."""
-
-    def apply(run: Path) -> None:
-        path = run / file
-        path.unlink(missing_ok=True)
-        if kind == "fifo":
-            os.mkfifo(path)
-        elif kind == "directory":
-            path.mkdir()
-        elif kind == "device":
-            path.symlink_to("/dev/zero")
-        elif kind == "loop":
-            path.symlink_to(path.name)
-        elif kind == "huge":
-            with path.open("wb") as made:
-                made.truncate(2**40)
-
-    return apply
-
-
-def cut(file: str, size: int) -> Change:
-    """Return a change that cuts a file short."""
-    return lambda run: os.truncate(next(run.glob(file)), size)
-
-
-def flipped(file: str, at: float) -> Change:
-    """Return a change of one bit of a file."""
-
-    def apply(run: Path) -> None:
-        data = bytearray((run / file).read_bytes())
-        data[int(at * (len(data) - 1))] ^= 0x10
-        (run / file).write_bytes(data)
-
-    return apply
-
-
-def state(change: Callable[[dict[str, Any]], Any], name: str = "last") -> Change:
-    """Return a change of what a checkpoint holds."""
-
-    def apply(run: Path) -> None:
-        import torch
-
-        path = run / "checkpoints" / f"{name}.ckpt"
-        values = torch.load(path, weights_only=True)
-        made = change(values)
-        torch.save(values if made is None else made, path)
-
-    return apply
-
-
-def array(**given: Any) -> Change:
-    """Return a change of arrays of path.npz."""
-
-    def apply(run: Path) -> None:
-        with np.load(run / "path.npz") as file:
-            values = {name: file[name] for name in file.files}
-        np.savez(run / "path.npz", **(values | given))
-
-    return apply
 
 
 # ---- code
@@ -243,7 +135,7 @@ def whole_files(file: str) -> Iterator[tuple[str, Change]]:
     yield f"{file} cut", cut(file, 40)
 
 
-def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str]]:
+def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str | None]]:
     """Yield names, who reads it, changes, and what they say."""
     everybody = tuple(READERS)
     trained = ("eval", "predict", "resume")
@@ -263,6 +155,14 @@ def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str]]:
         yield name, ("report", "resume"), change, r"steps\.csv"
     for name, change in whole_files("epochs.csv"):
         yield name, ("report", "resume"), change, r"epochs\.csv"
+
+    for file, reader in {
+        "config.yaml": "eval", "data.json": "predict", "result.json": "report",
+        "checkpoints/last.ckpt": "resume", "checkpoints/best.ckpt": "predict",
+        "path.npz": "report", "steps.csv": "report", "epochs.csv": "resume",
+    }.items():  # fmt: skip
+        for at in (0.1, 0.4, 0.7):  # which may be a digit: then nobody can know
+            yield f"{file} with a bit turned at {at}", (reader,), flipped(file, at), None
 
     yield "laughs", everybody, append(LAUGHS), DAMAGED + ".*anchor"
     yield "a merge", everybody, append("<<: {seed: 3}\n"), DAMAGED + ".*merge"
@@ -431,7 +331,22 @@ def checkpoint_damage() -> Iterator[tuple[str, Change, str]]:
         yield name, state(applied), "last"
 
 
-UNREAD = "nothing: it is not read"
+LEFT = "holds a finished run of another config"  # by sweep_dir=, which reads it as a text
+
+
+def linked(name: str, kind: str) -> Change:
+    """Return a change of a job's directory to a link."""
+
+    def apply(sweep: Path) -> None:
+        job, theirs = sweep / name, sweep.parent / "theirs"
+        if kind == "elsewhere":
+            job.rename(theirs)
+        else:
+            shutil.rmtree(job)
+        target = {"elsewhere": theirs, "nowhere": sweep / "x", "itself": job, "its sweep": sweep}
+        job.symlink_to(target[kind])
+
+    return apply
 
 
 def sweep_damage() -> Iterator[tuple[str, Change, str | None]]:
@@ -439,7 +354,10 @@ def sweep_damage() -> Iterator[tuple[str, Change, str | None]]:
     for kind in ("fifo", "directory", "device", "huge"):
         yield f"jobs.json a {kind}", special("jobs.json", kind), r"jobs\.json"
         yield f"results.csv a {kind}", special("results.csv", kind), None
-        yield f"0/config.yaml a {kind}", special("0/config.yaml", kind), UNREAD
+        lost = "holds a finished run" if kind == "huge" else "would be lost"
+        yield f"0/config.yaml a {kind}", special("0/config.yaml", kind), lost
+    for kind in ("elsewhere", "nowhere", "itself", "its sweep"):
+        yield f"0 a link, {kind}", linked("0", kind), "is a link"
     for name, content in {
         "[{}]": "[{}]", "{}": "{}", "3": "3", "text": "[", "deep": "[" * 5000,
         "outside": '[{"number": 0, "directory": "../../x", "overrides": []}]',
@@ -452,9 +370,9 @@ def sweep_damage() -> Iterator[tuple[str, Change, str | None]]:
     for name, node in list(NODES.items())[::2]:
         for place in ("model", "data.source", "callbacks.evil"):
             change = put(place, node)
-            yield f"0: {name} at {place}", in_all(change), UNREAD
+            yield f"0: {name} at {place}", in_all(change), LEFT
     for reference in REFERENCES[:4]:
-        yield f"0: {reference[:20]}", in_all(put("model.init", reference)), UNREAD
+        yield f"0: {reference[:20]}", in_all(put("model.init", reference)), LEFT
 
 
 def in_all(change: Change) -> Change:
@@ -482,22 +400,41 @@ def cases(run: Path, sweep: Path) -> Iterator[Case]:
     """Yield every case; the directories are copied, and stay as they are."""
     for name, change, says in code():
         for reader in READERS:
-            # a report draws what it need not build
+            # a report draws what it need not build, and says what it did not run
             drawn = reader == "report" and not says.startswith(DAMAGED)
-            yield _case(name, reader, READERS[reader], run, change, None if drawn else says)
-    for name, readers, change, says in damage():
+            told, shows = (None, [says]) if drawn else (says, [])
+            yield _case(name, reader, READERS[reader], run, change, told, shows)
+        yield _case(name, "dashboard", (DASHBOARD.format("run"), ()), run, change, ".")
+    for number, (name, readers, change, says) in enumerate(damage()):
         for reader in readers:
             yield _case(name, reader, READERS[reader], run, change, says)
+        if number % 2 == 0:  # the others are of the same kinds
+            yield _case(name, "dashboard", (DASHBOARD.format("run"), ()), run, change, ".")
     for name, change, says in sweep_damage():
+        code_of = [REFUSED if says == LEFT else ""]
         for reader, command in SWEEP_READERS.items():
-            yield _case(name, reader, command, sweep, change, None)
-        if says != UNREAD:
-            yield _case(name, "sweep_dir", SWEEP_DIR, sweep, change, says)
+            yield _case(name, reader, command, sweep, change, None, code_of)
+        yield _case(name, "dashboard", (DASHBOARD.format("sweep"), ()), sweep, change, ".")
+        yield _sweep_dir(name, sweep, change, says)
+
+
+def _sweep_dir(name: str, sweep: Path, change: Change, says: str | None) -> Case:
+    """Return the case of going on with a multirun.
+
+    What is another config's stays, and the job goes elsewhere; what costs one job alone is listed
+    with it; all else is refused.
+    """
+    if says == LEFT:
+        return _case(name, "sweep_dir", SWEEP_DIR, sweep, change, None, [says])
+    if says in ("is a link", "holds a finished run"):
+        case = _case(name, "sweep_dir", SWEEP_DIR, sweep, change, None, [says])
+        return replace(case, name=f"sweep_dir: {name}", code=1)
+    return _case(name, "sweep_dir", SWEEP_DIR, sweep, change, says)
 
 
 def _case(
     name: str, reader: str, command: tuple[str, tuple[str, ...]], source: Path, change: Change,
-    says: str | None,
+    says: str | None, shows: Sequence[str] = (),
 ) -> Case:  # fmt: skip
     free = says is None
 
@@ -507,6 +444,6 @@ def _case(
 
     return Case(
         f"{reader}: {name}{MAY_WORK if free else ''}", command[0], says=None if free else says,
-        files=FILES, arrange=arrange, makes=command[1] if free else HYDRAS,
+        files=FILES, arrange=arrange, makes=command[1] if free else HYDRAS, shows=shows,
         environment={"PYTHONPATH": "."},
     )  # fmt: skip

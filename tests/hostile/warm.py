@@ -135,6 +135,12 @@ class Warm:
         self._server.stdin.close()
         self._server.wait()
 
+    def prepare(self, command: str) -> None:
+        """Compose a command's config once, for every run of it: it will be typed many times."""
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps({"prepare": shlex.split(command)}) + "\n")
+        self._server.stdin.flush()
+
     def run(self, case: Case, directory: Path | None = None) -> Outcome:
         """Run a case, in a new directory unless one is given, which is then kept."""
         if directory is None:
@@ -196,7 +202,7 @@ def problems(case: Case, outcome: Outcome) -> list[str]:
         wrong.append("a process left behind")
     if case.says is not None:
         wrong += _sentence_problems(case.says, outcome.stderr)
-    elif outcome.code == 0:
+    elif outcome.code == wanted:
         wrong += [f"it does not show '{p}'" for p in case.shows if not re.search(p, printed)]
     # a command that works leaves its runs; one that was refused leaves nothing
     allowed = [*case.makes, *(["outputs/*"] if case.says is None else [])]
@@ -246,11 +252,16 @@ def _contents(directory: Path) -> dict[str, str]:
 
 # ---- the server
 
+Composed = dict[tuple[Any, ...], Any]
 
-def serve() -> dict[str, Any]:
+
+def serve(composed: Composed) -> dict[str, Any]:
     """Fork for every request; returns one in the child, and never in the server."""
     for line in sys.stdin:
         request = json.loads(line)
+        if "prepare" in request:
+            prepare(composed, request["prepare"])
+            continue
         begun = time.monotonic()
         child = os.fork()
         if child == 0:
@@ -320,6 +331,65 @@ def become(request: Mapping[str, Any]) -> str:
     return sys.argv[0]
 
 
+def compose_ahead(composed: Composed) -> None:
+    """Let every fork find Hydra's plugins, its parser's tables, and whatever was composed ahead.
+
+    Args:
+        composed: configs, by what Hydra's loader is asked for; see `prepare`.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.plugins import Plugins
+
+    loads = ConfigLoaderImpl.load_configuration
+
+    def recalled(
+        self: Any, config_name: str, overrides: list[str], run_mode: Any, from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> Any:  # fmt: skip
+        key = (config_name, tuple(overrides), run_mode, validate_sweep_overrides)
+        if key not in composed:
+            return loads(self, config_name, overrides, run_mode, from_shell, key[-1])
+        found = composed.pop(key)  # of this process alone
+        found.hydra.runtime.cwd = str(Path.cwd())
+        return found
+
+    Plugins.instance()
+    prepare(composed, ["train", "optimizer.lr=0.1", "data=iris", "hydra.run.dir=x"])
+    composed.clear()
+    ConfigLoaderImpl.load_configuration = recalled  # type: ignore[method-assign]
+
+
+def prepare(composed: Composed, words: Sequence[str]) -> None:
+    """Compose a command's config, which is half of what a short command does."""
+    from hydra import initialize_config_dir
+    from hydra._internal.utils import get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+    from hydra.types import RunMode
+
+    from descent.config.typed import understood
+
+    script, *typed = words
+    sys.argv = [str(ROOT / "src" / f"{script}.py"), *typed]
+    kept = Singleton.get_state()
+    overrides = get_args_parser().parse_args(understood(typed, script)).overrides
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        JobRuntime.instance().set("name", script)
+        loader = GlobalHydra.instance().hydra.config_loader  # type: ignore[union-attr]
+        # Hydra asks for the mode first, and then for the config in that mode
+        first = loader.load_configuration(
+            script, overrides, RunMode.MULTIRUN, validate_sweep_overrides=False
+        )
+        composed[script, tuple(overrides), RunMode.MULTIRUN, False] = first
+        mode = RunMode.MULTIRUN if "-m" in typed else RunMode.RUN
+        overrides = [*overrides, f"hydra.mode={mode.name}"]
+        composed[script, tuple(overrides), mode, True] = loader.load_configuration(
+            script, overrides, mode
+        )
+    Singleton.set_state(kept)
+
+
 if __name__ == "__main__":
     import gc
     import importlib
@@ -329,8 +399,10 @@ if __name__ == "__main__":
     for file in sorted((ROOT / "src" / "descent").rglob("*.py")):
         parts = file.relative_to(ROOT / "src").with_suffix("").parts
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    made: Composed = {}
+    compose_ahead(made)
     gc.freeze()
-    runpy.run_path(become(serve()), run_name="__main__")
+    runpy.run_path(become(serve(made)), run_name="__main__")
 
 
 PARTS = range(4)  # that a corpus is cut into, so that several processes can share it

@@ -44,7 +44,8 @@ def jobs(*typed: Sequence[str]) -> list[Composed]:
 
 
 def groups_of(composed: Sequence[Composed], sweep: Path) -> list[list[int]]:
-    groups, finished = plan(composed, sweep)
+    planned = plan(composed, sweep)
+    groups, finished = planned.groups, planned.finished
     assert finished == []
     return [[job.number for job in group.jobs] for group in groups]
 
@@ -60,7 +61,8 @@ def test_jobs_that_differ_in_numbers_only_form_one_group(tmp_path: Path) -> None
         (*WINE, "optimizer=sgd", "penalty.l1=0.1", "clip.norm=1", "stop.loss=0.5"),
         (*WINE, "name=other", "optimized_metric=val/accuracy"),
     )
-    groups, finished = plan(made, tmp_path)
+    planned = plan(made, tmp_path)
+    groups, finished = planned.groups, planned.finished
     (group,) = groups
     assert finished == []
     assert group.alone is None
@@ -107,7 +109,7 @@ def test_what_cannot_be_stacked_is_alone_for_a_reason(tmp_path: Path) -> None:
         (*WINE, "diagnostics=sharpness"),
         (*alone, "data.batch_size=8"),
     )
-    groups, _ = plan(made, tmp_path)
+    groups = plan(made, tmp_path).groups
     assert [([job.number for job in group.jobs], group.alone) for group in groups] == [
         ([0, 3], None),
         ([1, 5], "callbacks.mine works on one run"),
@@ -119,7 +121,7 @@ def test_what_cannot_be_stacked_is_alone_for_a_reason(tmp_path: Path) -> None:
 def test_a_job_is_repeated_by_what_was_typed_for_it(tmp_path: Path) -> None:
     made = job(0, *WINE, "sweep_dir=somewhere")
     assert made.config["sweep_dir"] == "somewhere"
-    groups, _ = plan([made], tmp_path)
+    groups = plan([made], tmp_path).groups
     (planned,) = groups[0].jobs
     assert planned.overrides == (*WINE, "hydra.mode=RUN")
     assert planned.config["sweep_dir"] is None
@@ -131,7 +133,7 @@ def test_a_table_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "rows.csv").write_text(f"a,b,y\n{rows}\n")
     monkeypatch.chdir(tmp_path / "below")
     table = ("data=table", "data.path=../rows.csv", "data.target=y", "data.batch_size=8")
-    groups, _ = plan([job(0, *table)], tmp_path)
+    groups = plan([job(0, *table)], tmp_path).groups
     data = groups[0].jobs[0].config["data"]
     assert data["path"] == data["source"]["path"] == str(tmp_path / "rows.csv")
 
@@ -173,7 +175,8 @@ def test_two_jobs_cannot_share_a_directory(tmp_path: Path) -> None:
 
 def planned(composed: Sequence[Composed], sweep: Path) -> tuple[list[Planned], list[Planned]]:
     """Return the jobs that are left, by number, and those that are finished."""
-    groups, finished = plan(composed, sweep)
+    planned = plan(composed, sweep)
+    groups, finished = planned.groups, planned.finished
     left = [job for group in groups for job in group.jobs]
     return sorted(left, key=lambda job: job.number), finished
 

@@ -232,7 +232,8 @@ def command(
         rows = [f"[{','.join(text(s[key]) for key in several)}]" for s in settings]
         words.append(f"{ONLY}=[{','.join(rows)}]")
     after = [f"{AFTER}{study.directory}"] if follow else []
-    typed = [*shared, *([NO_SWEEP] if recipe else []), *words, *seeds, *after]
+    words = [study.as_typed(word) for word in (*words, *seeds)]
+    typed = [*shared, *([NO_SWEEP] if recipe else []), *words, *after]
     made = shlex.join([*command_words("train"), "-m", *typed])
     count = math.prod(_count(word) for word in seeds)
     steps, seconds = _price(study, settings)

@@ -363,12 +363,17 @@ def read_study(sweep: Path) -> Study:
         _trial(one.job.number if i < len(own) else last + 1 + i, one, swept, numbers)
         for i, one in enumerate(jobs)
     )
-    config, first = _config(trials), jobs[0]
+    config, damage = _config(trials)
+    notes += damage
+    first = jobs[0]
     shared = _shared(first.job, swept)
     metric = str(config.get(METRIC) or first.options.get(METRIC) or "val/loss")
     keys = tuple(key for key in swept if not is_seed(key))
     places = tuple(dict.fromkeys(one.sweep for one in earlier))
-    study = Study(sweep, trials, keys, metric, config, tuple(notes), shared, earlier=places)
+    study = Study(
+        sweep, trials, keys, metric, config, tuple(notes), shared, _added(first.job),
+        earlier=places,
+    )  # fmt: skip
     confirms = read_study(confirmed) if confirmed else None
     return _by_influence(replace(study, confirms=confirms))
 
@@ -437,11 +442,11 @@ def part_of(study: Study, trials: Sequence[Trial], drop: Sequence[str]) -> Study
         trials: those to keep.
         drop: swept options that have one value in all of them, which becomes a shared override.
     """
-    typed = [f"{key}={text(trials[0].values[key])}" for key in drop]
+    typed = [study.as_typed(f"{key}={text(trials[0].values[key])}") for key in drop]
     kept = tuple(replace(t, values=_without(t.values, drop)) for t in trials)
     keys = tuple(key for key in study.swept if key not in drop)
     made = replace(study, trials=kept, swept=keys, shared=(*study.shared, *typed))
-    return _by_influence(replace(made, config=_config(kept)))
+    return _by_influence(replace(made, config=_config(kept)[0]))
 
 
 def _without(values: Mapping[str, Value], drop: Sequence[str]) -> dict[str, Value]:
@@ -496,18 +501,29 @@ def _command(job: ListedJob, options: Mapping[str, str]) -> str:
     return shlex.join([*command_words("train"), *words])
 
 
-def _config(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return the resolved config of the first run that has one, of those that ended well first."""
+def _config(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[str]]:
+    """Return the resolved config of the first run that has one, of those that ended well first.
+
+    Where none has one, the second is a sentence on why the first of them has not.
+    """
     best_first = sorted(trials, key=lambda trial: trial.status != "ok")
+    damage: list[str] = []
     for trial in best_first[:MOST_CONFIGS]:
         try:
-            return Run(trial.directory).config()
-        except UserError:
-            continue
-    return {}
+            return Run(trial.directory).config(), []
+        except UserError as error:
+            if (trial.directory / CONFIG).exists():
+                damage.append(str(error))
+    return {}, damage[:1]
 
 
 def _shared(job: ListedJob, swept: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that a job shares with all others, as typed."""
     words = [word for word in job.overrides or () if not word.startswith(AFTER)]
     return tuple(word for word in words if word.lstrip("+").partition("=")[0] not in swept)
+
+
+def _added(job: ListedJob) -> dict[str, str]:
+    """Return the plus signs of options that were typed with some."""
+    keys = [word.partition("=")[0] for word in job.overrides or () if word.startswith("+")]
+    return {key.lstrip("+"): key[: len(key) - len(key.lstrip("+"))] for key in keys}

@@ -58,6 +58,7 @@ class Study:
         config: resolved, of one of its runs: what was not swept.
         left_out: sentences on what the directory holds that is not among the trials, and why.
         shared: overrides that all trials have in common, as typed.
+        added: by option, the `+` or `++` before it where it was typed: it is a new one.
         influence: the share of the scores' variance, on ranks, that each swept option explains.
         earlier: multiruns that this one follows (`after=`), whose trials are among these.
         confirms: what was known before this multirun, where it repeats settings of an earlier one
@@ -71,9 +72,14 @@ class Study:
     config: Mapping[str, Any]
     left_out: tuple[str, ...]
     shared: tuple[str, ...] = ()
+    added: Mapping[str, str] = field(default_factory=dict)
     influence: Mapping[str, float] = field(default_factory=dict)
     earlier: tuple[Path, ...] = ()
     confirms: Study | None = None
+
+    def as_typed(self, word: str) -> str:
+        """Return `key=value` as it is typed in a shell, with the `+` of a new option."""
+        return self.added.get(word.partition("=")[0], "") + word
 
 
 LEARNING_RATES = ("optimizer.lr", "base_lr")  # `base_lr` is that of the recipe sweep=lr_batch

@@ -295,6 +295,25 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
     Raises:
         UserError: a target, an argument or a word of Hydra's that may not stand where it does.
     """
+    if added := _added(node, source, trust):
+        _tell_added(source, tuple(added))
+
+
+def not_run(config: Mapping[str, Any], source: str, trust: Sequence[str] = ()) -> str | None:
+    """Return what `check_targets` refuses in a config that is read, but of which nothing is built.
+
+    Args:
+        config, source, trust: as of `check_targets`.
+    """
+    try:
+        _added(config, source, trust)
+    except UserError as error:
+        return f"{error} It was not run."
+    return None
+
+
+def _added(node: Any, source: str, trust: Sequence[str]) -> list[str]:
+    """Return what the trusted packages add; refuse as `check_targets` does."""
     listed, added = [], []
     for where, inner in _special_nodes(node):
         key = "_target_" if "_target_" in inner else sorted(inner.keys() & {*SPECIAL})[0]
@@ -313,8 +332,7 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
             )
     for where, inner in listed:
         _check_listed(inner, where, source)
-    if added:
-        _tell_added(source, tuple(added))
+    return added
 
 
 def _defined_as(target: str, where: str) -> str:

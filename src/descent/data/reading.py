@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from descent.config.overruled import SELF_DESCRIBED
 from descent.data.layout import SEPARATORS, Dialect, Layout, csv_rows, find_layout, listed
 from descent.errors import UserError, counted, first_line
+from descent.files.bounded import DamageError, read_bytes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
 PACKED = (".gz", ".zst")
 USUAL = Dialect()
+MOST_READ = 2**36  # bytes of a file; what claims more is a hole, not rows
 MOST_UNPACKED = 2**33  # bytes; what unpacks to more is a mistake, or an attack
 
 
@@ -113,14 +115,11 @@ def _suffix(path: Path) -> str:
 def _bytes(path: Path) -> bytes:
     """Return what a file holds, unpacked."""
     try:
-        if not path.exists():
-            raise UserError(f"There is no file {path}; check data.path.")
-        if not path.is_file():
-            what = "a directory" if path.is_dir() else "no ordinary file"
-            raise UserError(f"{path} is {what}; data.path needs a file of rows.")
-        data = path.read_bytes()
-    except (OSError, RuntimeError) as error:  # a loop of links raises the latter
-        raise UserError(f"{path} cannot be read: {_first_line(error)}; check data.path.") from None
+        data = read_bytes(path, MOST_READ)
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; check data.path.") from None
+    except DamageError as error:
+        raise UserError(f"{path} cannot be read: {error}; check data.path.") from None
     if data[:2] == b"\x1f\x8b":
         data = _gunzip(data, path)
     elif data[:4] == b"\x28\xb5\x2f\xfd":

@@ -76,7 +76,9 @@ def open_regular(path: str | Path, most: int | None = None) -> BinaryIO:
         raise DamageError(f"it cannot be opened ({_strerror(error)})") from None
     about = os.fstat(descriptor)
     problem = None
-    if not stat.S_ISREG(about.st_mode):
+    if stat.S_ISDIR(about.st_mode):
+        problem = "it is a directory"
+    elif not stat.S_ISREG(about.st_mode):
         problem = "it is not a regular file"
     elif most is not None and about.st_size > most:
         problem = f"it is larger than the {most // MIB:,} MiB that such a file may have"
@@ -90,7 +92,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     """Return a file's content; DamageError if it is larger than `most` bytes or not to be read."""
     with open_regular(path, most) as file:
         try:
-            return file.read(most)
+            return file.read(os.fstat(file.fileno()).st_size)
         except OSError as error:
             raise DamageError(f"it cannot be read ({_strerror(error)})") from None
 

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from descent.analysis.best import run_meant
-from descent.config.check import check, plain
+from descent.config.check import check, not_run, plain
 from descent.config.overruled import REPORT, Asked, told
 from descent.config.spelling import command
 from descent.errors import UserError
@@ -171,6 +171,9 @@ def report(reporting: Reporting | SweepReporting) -> Path:
         The report's directory.
     """
     if isinstance(reporting, SweepReporting):
+        study = reporting.study
+        if note := not_run(study.config, str(study.directory), reporting.trust):
+            log.info("note: %s", note)
         return report_sweep(reporting)
     from descent.report.gallery import run_pictures
     from descent.report.style import look, save
@@ -183,6 +186,8 @@ def report(reporting: Reporting | SweepReporting) -> Path:
                 notes.append("No step was recorded, so there is nothing to draw.")
             for picture in pictures:
                 save(picture, part)
+        refused = (not_run(r.config, str(r.run.path), reporting.trust) for r in reporting.records)
+        notes += [note for note in refused if note and not _is_told(note, notes)]
         write_page(part / PAGE, reporting.records, pictures, notes)
     for note in notes:
         log.info("note: %s", note)
@@ -193,3 +198,8 @@ def report(reporting: Reporting | SweepReporting) -> Path:
     document.note("report", reporting.output / PAGE)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
+
+
+def _is_told(note: str, notes: Sequence[str]) -> bool:
+    """Whether a picture that could not be drawn has told the same."""
+    return any(note.removesuffix(" It was not run.").rstrip(".") in other for other in notes)

@@ -7,10 +7,12 @@ another core.
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from typing import Any
 
@@ -41,6 +43,17 @@ def begin(environment: Mapping[str, str]) -> None:
     except OSError:  # no sockets to be had: workers start from nothing
         return
     _begun = True
+    atexit.register(_end, os.getpid())
+
+
+def _end(owner: int) -> None:
+    """End the server with its owner, at once: it may be in the midst of importing torch."""
+    from multiprocessing import forkserver
+
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if os.getpid() == owner and server:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
 def give_up() -> None:

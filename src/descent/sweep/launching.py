@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import nn
 
-from descent.config.check import flatten
 from descent.config.overruled import Overruled, of_training
 from descent.data.prepare import Description
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
@@ -35,9 +34,10 @@ from descent.records.run import damaged
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.executors import Engine
-from descent.sweep.planning import Group, Planned, Stand, plan, prepared, stand, telling
+from descent.sweep.planning import Group, Planned, Stand, plan, stand, telling
+from descent.sweep.sources import START, of_others, prepared
 from descent.sweep.status import StatusLine
-from descent.sweep.tasks import FitTask, Outcome, mark_ended, run_task, split_task, warm_up
+from descent.sweep.tasks import FitTask, Outcome, failed, mark_ended, run_task, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 
@@ -74,9 +74,7 @@ def note_jobs(sweep: Path, jobs: Sequence[Planned], outcomes: Iterable[Outcome])
 WORKER_START = 3.0
 PER_JOB, PER_JOB_ALONE = 0.006, 0.3
 PER_RUN_STEP, PER_STEP_ALONE, PER_MULTIPLY = 3e-6, 1.5e-4, 1.2e-10
-OURS = ("descent", "torch", "lightning")  # whose code does not end the process it runs in
 PROOF_SECONDS, WAIT = 120.0, 60.0  # for a model to be tried out; for a worker to start
-START = 15.0  # likewise, where the process was begun before
 ROOM = 1200  # bytes of jobs.json and results.csv that a job takes
 
 
@@ -106,7 +104,8 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
     """
     if not composed:
         raise UserError("The multirun has no jobs; give at least one value for each swept option.")
-    groups, finished = plan(composed, sweep)
+    planned = plan(composed, sweep, options.job_seconds)
+    groups, finished = planned.groups, planned.finished
     for job in finished:  # what a power cut may have left beside a result
         clear_parts(job.directory)
     guess = sum(map(_group_seconds, groups))
@@ -115,16 +114,19 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
     # code of others may end the process that it runs in, and only another process can be ended
     there |= options.job_seconds is not None or any(_runs_others(g) for g in groups)
     outcomes = {job.number: _finished(job) for job in finished}
+    outcomes |= {job.number: failed(job, sentence) for job, sentence in planned.lost}
     with connect(options.workers) if there and groups else nullcontext() as engine:
         if engine is not None:
             data = {repr(group.jobs[0].config["data"]): group for group in groups}
             engine.warm(warm_up, [group.jobs[0].config["data"] for group in data.values()])
         groups = [_checked(group, engine, options.job_seconds) for group in groups]
         tasks, lines = _tasks(groups, options)
-        jobs = [*finished, *(job for group in groups for job in group.jobs)]
+        lost = [job for job, _ in planned.lost]
+        jobs = [*finished, *lost, *(job for group in groups for job in group.jobs)]
         note_jobs(sweep, jobs, outcomes.values())
         reserve(sweep, RESERVE + ROOM * len(jobs))
-        for line in [*_decided(groups), *_resumed(finished, composed), *lines]:
+        elsewhere = _elsewhere(groups, composed, sweep)
+        for line in [*_decided(groups), *_resumed(finished, composed), *elsewhere, *lines]:
             print(line, flush=True)
         try:
             steps = sum(_steps(job) for task in tasks for job in task.jobs)
@@ -215,12 +217,7 @@ class Limit:
 
 
 def _runs_others(group: Group) -> bool:
-    """Whether jobs build what neither Descent nor what it is built on has made."""
-    return any(
-        key.endswith("_target_") and str(value).split(".")[0] not in OURS
-        for key, value in flatten(group.jobs[0].config)
-        if not key.startswith(("trainer.", "hydra."))
-    )
+    return of_others(group.jobs[0].config)
 
 
 def _trained(
@@ -464,3 +461,18 @@ def _resumed(finished: Sequence[Planned], composed: Sequence[Composed]) -> list[
     if not finished:
         return []
     return [f"{len(finished):,} of {len(composed):,} jobs are finished already"]
+
+
+def _elsewhere(groups: Sequence[Group], composed: Sequence[Composed], sweep: Path) -> list[str]:
+    """Return a line on jobs whose own directories hold finished runs of other configs."""
+    own = {job.number: sweep / job.directory for job in composed}
+    jobs = sorted((job for group in groups for job in group.jobs), key=lambda job: job.number)
+    moved = [job for job in jobs if job.directory != own[job.number]]
+    if not moved:
+        return []
+    held = own[moved[0].number]
+    rest = "" if len(moved) == 1 else f", and so for {counted(len(moved) - 1, 'more job')}"
+    return [
+        f"{held} holds a finished run of another config, so job {moved[0].number} goes to "
+        f"{moved[0].directory}{rest}"
+    ]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from descent.config.check import check_values, settle_paths
 from descent.config.machine import check_counts
-from descent.data.prepare import Prepared, prepare
 from descent.engine.grouping import shape, why_alone
 from descent.errors import ForeignError, UserError
 from descent.files.atomic import foreign
@@ -22,6 +19,7 @@ from descent.records.endings import Status
 from descent.records.multirun import REPEATS
 from descent.records.run import CONFIG, FILES, LAST, Run, config_text
 from descent.sweep.composing import Composed
+from descent.sweep.sources import prepare_apart, prepared
 
 FINAL = (Status.OK, Status.DIVERGED)
 # Where and how a multirun was started; none of it changes what a job computes.
@@ -60,22 +58,52 @@ class Group:
     turn: str | None = None
 
 
-def plan(composed: Sequence[Composed], sweep: Path) -> tuple[list[Group], list[Planned]]:
-    """Check all jobs; return the groups that are to be trained, and the jobs that are finished.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Args:
+        groups: jobs to be trained.
+        finished: jobs that an earlier attempt finished.
+        lost: jobs whose data cannot be had, and why.
+    """
+
+    groups: list[Group]
+    finished: list[Planned]
+    lost: list[tuple[Planned, str]]
+
+
+def plan(composed: Sequence[Composed], sweep: Path, seconds: float | None = None) -> Plan:
+    """Check all jobs, and tell what is to be done with each.
+
+    Args:
+        composed: the jobs.
+        sweep: the multirun's directory.
+        seconds: that code of others may take with the data of a job; None for any time.
 
     Raises:
         UserError: a job cannot be trained, or two would share a directory.
     """
     jobs = [_planned(job, sweep) for job in composed]
     _check_directories(jobs)
+    without = prepare_apart((job.config["data"] for job in jobs), seconds)
+    reasons = [without.get(repr(job.config["data"])) if without else None for job in jobs]
+    for job, reason in zip(jobs, reasons, strict=True):
+        if reason is None:
+            with telling(job):
+                check_metrics(job.config, prepared(job.config["data"]).describe())
+    sentences = {job.number: why for job, why in zip(jobs, reasons, strict=True) if why}
     jobs, finished = _without_finished(jobs, sweep)
     _check_contents(jobs)
+    lost = [(job, sentences[job.number]) for job in jobs if job.number in sentences]
     groups: dict[str, Group] = {}
     for job in jobs:
+        if job.number in sentences:
+            continue
         why = why_alone(job.config)
         key = f"alone {why}" if why else shape(job.config)
         groups.setdefault(key, Group(alone=why)).jobs.append(job)
-    return list(groups.values()), finished
+    return Plan(list(groups.values()), finished, lost)
 
 
 def _planned(job: Composed, sweep: Path) -> Planned:
@@ -86,12 +114,8 @@ def _planned(job: Composed, sweep: Path) -> Planned:
         check_values(config)
         check_counts(config)
         settle_paths(config)
-        check_metrics(config, prepared(config["data"]).describe())
     except UserError as error:
         raise of_job(job, error) from error
-    except SystemExit as error:
-        words = UserError(f"the data of {config['data']['source']} end the process ({error}).")
-        raise of_job(job, words) from error
     config["sweep_dir"] = None
     typed = tuple(o for o in job.overrides if not o.lstrip("+").startswith("sweep_dir="))
     # repeats this job alone where a recipe asks for many
@@ -113,21 +137,6 @@ def telling(job: Composed | Planned) -> Iterator[None]:
         raise
     except UserError as error:
         raise of_job(job, error) from error
-
-
-def prepared(data: Mapping[str, Any]) -> Prepared:
-    """Return the data of a config, prepared once in each process.
-
-    What is prepared is shared: it must not be changed or let go.
-    """
-    return _prepared(pickle.dumps(data))
-
-
-@cache
-def _prepared(data: bytes) -> Prepared:
-    made = prepare(pickle.loads(data))
-    made.arrays = replace(made.arrays, disposable=False)
-    return made
 
 
 def _check_directories(jobs: Sequence[Planned]) -> None:

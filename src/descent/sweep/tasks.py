@@ -21,7 +21,8 @@ from descent.records.endings import Ending, Reason, Status
 from descent.records.result import RunFigures, after, line_of, optimized
 from descent.records.run import FILES, LOG, LogFile, Run
 from descent.signals import received
-from descent.sweep.planning import FINAL, Planned, prepared
+from descent.sweep.planning import FINAL, Planned
+from descent.sweep.sources import prepared
 
 TICK_SECONDS = 0.1
 STEPS, BEGAN = 0, 1  # columns of the board
@@ -185,13 +186,14 @@ def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:
         except UserError as error:
             if isinstance(error, WriteError) and error.code in FATAL:
                 raise
-            refused.append(_failed(job, str(error)))
+            refused.append(failed(job, str(error)))
         else:
             begun.append(job)
     return begun, refused
 
 
-def _failed(job: Planned, sentence: str) -> Outcome:
+def failed(job: Planned, sentence: str) -> Outcome:
+    """Return how a job ended that could not be trained."""
     return Outcome(job.number, Status.FAILED, sentence, None, job.directory)
 
 
@@ -222,15 +224,15 @@ def _alone(job: Planned, failure: BaseException | None = None) -> Outcome:
     except WriteError:
         raise  # the disk is full for all jobs
     except UserError as error:
-        return replace(_failed(job, str(error)), after=fallen)
+        return replace(failed(job, str(error)), after=fallen)
     except (SystemExit, KeyboardInterrupt) as error:
         signalled = received()
         if signalled is not None:
             raise signalled from None
         ending = Ending(Reason.EXIT, {"error": f"{type(error).__name__}({error})"})
-        return replace(_failed(job, ending.sentence), after=fallen)
+        return replace(failed(job, ending.sentence), after=fallen)
     except Exception as error:
-        return replace(_failed(job, f"{type(error).__name__}: {error}"), after=fallen)
+        return replace(failed(job, f"{type(error).__name__}: {error}"), after=fallen)
     return replace(_outcome(job, alone.run.result()), after=fallen)
 
 

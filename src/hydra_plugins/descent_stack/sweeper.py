@@ -55,7 +55,10 @@ class GridSweeper(BasicSweeper):
             return self._drawn(overrides, max_batch_size)
         check_sweep(overrides)
         without_float_noise(overrides)
-        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
+        batches = [
+            [_as_typed(job, overrides) for job in batch]
+            for batch in BasicSweeper.split_arguments(overrides, max_batch_size)
+        ]
         if self.only is None:
             return batches
         from descent.cli import one_sentence
@@ -84,3 +87,14 @@ class GridSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave it to the launcher, which composes once for many jobs and checks more."""
+
+
+def _as_typed(job: Sequence[str], overrides: Sequence[Override]) -> list[str]:
+    """Return a job's words, those that are no sweep as the user typed them.
+
+    Hydra makes `report=False` of `report=false`, and `~model.bias=null` of `~model.bias`.
+    """
+    return [
+        made if override.is_sweep_override() or not override.input_line else override.input_line
+        for made, override in zip(job, overrides, strict=True)
+    ]
