@@ -300,7 +300,7 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
 
 
 def not_run(config: Mapping[str, Any], source: str, trust: Sequence[str] = ()) -> str | None:
-    """Return what `check_targets` refuses in a config that is read, but of which nothing is built."""
+    """Return what `check_targets` refuses in a config of which nothing is built."""
     try:
         _added(config, source, trust)
     except UserError as error:
