@@ -25,9 +25,11 @@ def typed(tmp_path: Path):
     """Return a function that types a command, whose processes are gone at the end."""
     started: list[subprocess.Popen[str]] = []
 
-    def popen(script: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    def popen(
+        script: str, *arguments: str, more: dict[str, str] | None = None, **options: object
+    ) -> subprocess.Popen[str]:
         command = [sys.executable, str(ROOT / "src" / f"{script}.py"), *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "100"}
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "100", **(more or {})}
         started.append(subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, start_new_session=True, **options,  # type: ignore[call-overload]
@@ -372,3 +374,34 @@ def test_no_child_of_a_refused_sweep_outlives_it(typed, tmp_path):
     assert process.returncode == 2
     assert children
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_dashboard_takes_its_server_along_and_the_next_one_clears_up(typed, tmp_path):
+    (tmp_path / "temp").mkdir()
+    run = typed("train", *SMALL, "stop.epochs=1", "hydra.run.dir=run")
+    run.communicate(timeout=60)
+    where = {"TMPDIR": str(tmp_path / "temp")}
+
+    def opened() -> tuple[subprocess.Popen[str], list[Path]]:
+        process = typed("dashboard", "run=run", "port=0", more=where)
+        for line in process.stdout:
+            if "Ctrl-C ends it." in line:
+                break
+        return process, list((tmp_path / "temp").glob("descent-dashboard-*"))
+
+    first, (left,) = opened()
+    server = family(first.pid)
+    assert living(server)
+    first.kill()
+    first.wait()
+    wait_for(lambda: not living(server), 3)
+    assert left.is_dir()
+    assert any((left / "run").rglob("events.*"))
+    second, (made,) = opened()  # and what the first one left is gone
+    assert made != left
+    second.send_signal(signal.SIGINT)
+    second.communicate(timeout=20)
+    assert not list((tmp_path / "temp").glob("descent-dashboard-*"))
+    assert list((tmp_path / "run").glob("events.*"))  # which the directory linked to
