@@ -405,3 +405,64 @@ def test_a_killed_dashboard_takes_its_server_along_and_the_next_one_clears_up(ty
     second.communicate(timeout=20)
     assert not list((tmp_path / "temp").glob("descent-dashboard-*"))
     assert list((tmp_path / "run").glob("events.*"))  # which the directory linked to
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked there")
+def test_a_sweep_whose_server_of_workers_is_killed_says_so_and_ends_well(typed, tmp_path):
+    process = typed(
+        "train", "-m", *SMALL, "seed=range(0,40)", "stop.epochs=60", "report=false",
+        "hydra.launcher.workers=2", "hydra.launcher.stack=10", "hydra.sweep.dir=d",
+    )  # fmt: skip
+
+    def servers() -> list[int]:
+        return [
+            pid for pid in family(process.pid)
+            if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes() and family(pid)
+        ]  # fmt: skip
+
+    wait_for(lambda: list((tmp_path / "d").glob("*/config.yaml")) and servers())
+    server = servers()[0]
+    workers = family(server)
+    os.kill(server, signal.SIGKILL)
+    wait_for(lambda: not living(workers), 3)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    assert "Traceback" not in out + err
+    assert "note: the process that workers are forked from died" in err
+    jobs = json.loads((tmp_path / "d" / "jobs.json").read_text())
+    assert [job["status"] for job in jobs] == ["ok"] * 40
+
+
+@pytest.mark.slow
+def test_a_run_ended_before_it_began_is_begun_again_and_resume_says_so(typed, tmp_path):
+    process = typed("train", *SMALL, "stop.epochs=1", "hydra.run.dir=run")
+    wait_for((tmp_path / "run" / "train.log").exists)
+    process.kill()
+    process.communicate()
+    for path in (tmp_path / "run").iterdir():
+        if path.name not in ("train.log", ".lock"):  # it was quicker than the signal
+            path.unlink()
+    resume = typed("train", "resume=run")
+    _, err = resume.communicate(timeout=60)
+    assert resume.returncode == 2
+    assert err == (
+        "error: run was left by a run that ended before it began, so there is nothing to "
+        "continue; type its command again with hydra.run.dir=run.\n"
+    )
+    again = typed("train", *SMALL, "stop.epochs=1", "hydra.run.dir=run")
+    assert again.communicate(timeout=60)[1] == ""
+    assert again.returncode == 0
+
+
+def little_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+
+
+@pytest.mark.slow
+def test_a_limit_of_memory_is_one_sentence_and_leaves_no_directory(typed, tmp_path):
+    process = typed("train", "data=iris", "model.hidden=[20000,20000]", preexec_fn=little_memory)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (2, 1), out + err
+    assert "GiB" in err
+    assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,7 @@ GIVEN = (
     "optimizer=adam",
     "optimizer.lr=0.01", "scheduler=warmup_cosine", "picture=false",
 )  # fmt: skip
+SAVED = "callbacks.checkpoint.every_seconds"
 PLAIN = (*GIVEN[:-2], "picture=false")  # a constant lr, for runs whose length changes
 
 
@@ -390,3 +391,14 @@ def test_a_run_that_reached_its_target_is_not_continued(train_run):
     assert run.result()["stopped_early"]
     with pytest.raises(UserError, match=r"has ended by itself \(full loss .* reached the target"):
         train_run(f"resume={run.path}", "stop.epochs=99")
+
+
+def test_the_last_checkpoint_is_the_same_whenever_others_were_saved(train_run):
+    states = [
+        train_run("data=iris", "model=linear", "stop.epochs=3", f"{SAVED}={seconds}").checkpoint(
+            "last"
+        )
+        for seconds in (0, 1e6)
+    ]
+    kept = [{k: state[k] for k in ("epoch", "global_step", "state_dict")} for state in states]
+    assert same(*kept)

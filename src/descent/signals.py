@@ -183,19 +183,20 @@ def end_with_parent(parent: int | None = None, watch: bool = True) -> None:
 
         with suppress(OSError, AttributeError):  # the kernel sees to it, at once
             ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if not _lives(given):  # it ended before the kernel was told
+    if not lives(given):  # it ended before the kernel was told
         os._exit(1)
     if watch:
         threading.Thread(target=_watch, args=(given,), daemon=True, name="parent").start()
 
 
 def _watch(pid: int) -> None:
-    while _lives(pid):
+    while lives(pid):
         time.sleep(LOOK_SECONDS)
     os._exit(1)
 
 
-def _lives(pid: int) -> bool:
+def lives(pid: int) -> bool:
+    """Whether a process of this user's has not ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

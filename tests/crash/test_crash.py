@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,23 @@ def test_a_few_disturbed_commands_lose_nothing(name, most, warm):
 @pytest.mark.parametrize("name", [s.name for s in SCENARIOS])
 def test_disturbed_commands_lose_nothing(name, warm):
     assert tried(warm, name, most=12, seed=2).tally.told == []
+
+
+@pytest.mark.slow
+def test_a_stack_that_ended_between_two_of_its_checkpoints_has_the_bits_of_the_whole(warm):
+    crash = Crash(warm, next(s for s in SCENARIOS if s.name == "sweep"))
+    done = []
+    with crash.log.open("rb") as file:
+        for _ in range(crash.operations):
+            done.append(pickle.load(file))
+    own = ["sweep/0/checkpoints/last.ckpt", "sweep/1/checkpoints/last.ckpt"]
+    saved = [(n, op[2]) for n, op in enumerate(done, 1) if op[0] == "replace" and op[2] in own]
+    between = [n for (n, path), (_, then) in pairwise(saved) if [path, then] == own]
+    assert len(between) >= 2
+    for how in ("die", "data"):
+        crash.try_out(how, between[-1])
+    crash.close()
+    assert crash.tally.told == []
 
 
 def test_a_replay_keeps_what_was_synced_and_loses_the_rest(tmp_path):

@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from descent.config.spelling import program
 from descent.data.prepare import Description
 from descent.errors import UserError
-from descent.files.atomic import Known, appending, clear, write
+from descent.files.atomic import Known, appending, clear, foreign, write
 from descent.files.bounded import DamageError, read_checkpoint, read_json, read_yaml, shown
 from descent.files.claims import LOCK, claimed, hold, let_go, undo
 from descent.files.schema import (
@@ -228,6 +228,11 @@ class Run:
         try:
             config = self._read(CONFIG, read_yaml)
         except FileNotFoundError:
+            if (self.path / LOG).is_file() and not foreign(self.path, NOTHING):
+                raise UserError(
+                    f"{self.path} was left by a run that ended before it began, so there is "
+                    f"nothing to continue; type its command again with hydra.run.dir={self.path}."
+                ) from None
             what = (
                 "is not a run directory: it has no"
                 if self.path.is_dir()

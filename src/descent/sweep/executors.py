@@ -116,6 +116,8 @@ class Loky:
 
     def _begin(self, work: Callable[[Any], Any], task: Any) -> tuple[Any, Future[Any]]:
         """Start a process with a first task."""
+        if forking.died():
+            _tell_that_the_server_died()
         forked = forking.context()
         pool = self._pool(**({"env": VARIABLES} if forked is None else {"context": forked}))
         try:
@@ -124,12 +126,7 @@ class Loky:
         except (EOFError, OSError):
             if forked is None:
                 raise
-        print(
-            "note: the process that workers are forked from died; from now on they start by "
-            "themselves, which takes longer",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        forking.give_up()
+        _tell_that_the_server_died()
         return self._begin(work, task)
 
     def stop(self, futures: Collection[Future[Any]]) -> None:
@@ -143,6 +140,15 @@ class Loky:
         self.stop(list(self._busy))
         while self._idle:
             self._idle.pop().shutdown(kill_workers=True)
+
+
+def _tell_that_the_server_died() -> None:
+    print(
+        "note: the process that workers are forked from died; from now on they start by "
+        "themselves, which takes longer",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    forking.give_up()
 
 
 class Dask:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from typing import Any
 
-from descent.signals import PARENT, deaf
+from descent.signals import PARENT, deaf, lives
 
 PRELOADED = ("descent.sweep.preload", "descent.sweep.tasks")
 _begun = False
@@ -46,11 +46,23 @@ def begin(environment: Mapping[str, str]) -> None:
     atexit.register(_end, os.getpid())
 
 
-def _end(owner: int) -> None:
-    """End the server with its owner, at once: it may be in the midst of importing torch."""
+def _server() -> int | None:
+    """Return the server's process id."""
     from multiprocessing import forkserver
 
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    return pid
+
+
+def died() -> bool:
+    """Whether the server was begun and is no more; multiprocessing would begin one in silence."""
+    server = _server() if _begun else None
+    return server is not None and not lives(server)
+
+
+def _end(owner: int) -> None:
+    """End the server with its owner, at once: it may be in the midst of importing torch."""
+    server = _server()
     if os.getpid() == owner and server:
         with suppress(ProcessLookupError):
             os.kill(server, signal.SIGKILL)

@@ -34,10 +34,10 @@ from descent.records.run import damaged
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.executors import Engine
-from descent.sweep.planning import Group, Planned, Stand, plan, stand, telling
+from descent.sweep.planning import Group, Planned, Stand, is_begun, plan, stand, telling
 from descent.sweep.sources import START, of_others, prepared
 from descent.sweep.status import StatusLine
-from descent.sweep.tasks import FitTask, Outcome, failed, mark_ended, run_task, split_task, warm_up
+from descent.sweep.tasks import FitTask, Outcome, failed, mark_ended, run_task, size_of, split_task, warm_up
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 
@@ -372,23 +372,36 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
 def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
     """Return tasks of jobs that a killed attempt had saved, and the group of the others.
 
-    Between them: whether a stack of that attempt was split.
+    Between them: whether a stack of that attempt was split. Where it was killed between two
+    checkpoints of a stack, its jobs stand at different steps, or some nowhere: they begin anew,
+    together, for a part of a stack has not the bits of the whole.
 
     Args:
         group: of jobs.
         most: runs that fit in memory together, which may be less than it was.
     """
-    by_stand: dict[Stand, list[Planned]] = {}
+    by_stack: dict[str, dict[Stand, list[Planned]]] = {}
     rest: list[Planned] = []
     for job in group.jobs:
         found = stand(job)
-        (rest if found is None else by_stand.setdefault(found, [])).append(job)
-    tasks = []
-    for at, jobs in by_stand.items():
+        if found is None:
+            rest.append(job)
+        else:
+            by_stack.setdefault(found.stack, {}).setdefault(found, []).append(job)
+    begun = sum(is_begun(job) for job in rest)
+    tasks, whole = [], 0
+    for stack, stands in by_stack.items():
+        jobs = [job for part in stands.values() for job in part]
+        if len(jobs) < size_of(stack) <= len(jobs) + begun:
+            rest += jobs
+            continue
         jobs.sort(key=lambda job: (job.config["seed"], job.number))
+        goes_on = stack if len(stands) == 1 else None
         parts = [tuple(jobs[i : i + most]) for i in range(0, len(jobs), most)]
-        tasks += [FitTask(part, True, group.turn is not None, stack=at.stack) for part in parts]
-    return tasks, len(tasks) > len(by_stand), replace(group, jobs=rest)
+        tasks += [FitTask(part, True, group.turn is not None, stack=goes_on) for part in parts]
+        whole += 1
+    rest.sort(key=lambda job: job.number)
+    return tasks, len(tasks) > whole, replace(group, jobs=rest)
 
 
 def _named(config: dict[str, Any]) -> str:
