@@ -37,7 +37,16 @@ from descent.sweep.executors import Engine
 from descent.sweep.planning import Group, Planned, Stand, is_begun, plan, stand, telling
 from descent.sweep.sources import START, of_others, prepared
 from descent.sweep.status import StatusLine
-from descent.sweep.tasks import FitTask, Outcome, failed, mark_ended, run_task, size_of, split_task, warm_up
+from descent.sweep.tasks import (
+    FitTask,
+    Outcome,
+    failed,
+    mark_ended,
+    run_task,
+    size_of,
+    split_task,
+    warm_up,
+)
 from descent.sweep.workers import Died, Workers, connect, run_tasks
 
 
@@ -340,8 +349,8 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
         most = most_that_fit(one, device, cores)
         going, parted, group = _going_on(group, most)
         tasks += going
-        if going:
-            going_on = sum(len(task.jobs) for task in going)
+        going_on = sum(len(task.jobs) for task in going if task.stack is not None)
+        if going_on:
             parts = f", {most:,} at a time, which is what fits in memory" if parted else ""
             words = f"{going_on:,} of {runs} go on from their checkpoints{parts}"
             lines.append(f"group {number}: {words}")

@@ -211,6 +211,14 @@ def stand(job: Planned) -> Stand | None:
         return None
 
 
+def is_begun(job: Planned) -> bool:
+    """Whether an earlier attempt began a job and did not end it."""
+    try:
+        return Run(job.directory).result()["status"] == Status.RUNNING
+    except UserError:
+        return False
+
+
 def _finished_configs(sweep: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in sorted(file.parent for file in sweep.rglob(CONFIG)):

@@ -177,6 +177,12 @@ def _name(jobs: Sequence[Planned]) -> str:
     return f"{jobs[0].number}-{jobs[-1].number}-{len(jobs)}"
 
 
+def size_of(stack: str) -> int:
+    """Return how many jobs a stack had, by its name."""
+    count = stack.rpartition("-")[2]
+    return int(count) if count.isdigit() else 0
+
+
 def _cleared(jobs: Sequence[Planned]) -> tuple[list[Planned], list[Outcome]]:
     """Make room for the jobs; return those that have some, and how the others ended."""
     begun, refused = [], []
