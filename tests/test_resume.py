@@ -276,6 +276,28 @@ def test_a_run_killed_before_its_first_checkpoint_starts_afresh(stop_at, train_r
     assert_same_run(run, train_run(*given))
 
 
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ("callbacks=early_stopping", "callbacks.early_stopping.patience=1",
+         "callbacks.early_stopping.min_delta=0.5"),
+        ("stop.loss=0.9",),
+    ],
+    ids=["early stopping", "target"],
+)  # fmt: skip
+def test_a_run_killed_between_its_last_checkpoint_and_its_result_takes_no_step_more(
+    ends, train_run
+):
+    given = (*PLAIN, *ends, "stop.epochs=9", "callbacks.checkpoint.every_seconds=0")
+    run, straight = train_run(*given), train_run(*given)
+    assert run.result()["epoch"] < 9
+    running = {**run.result(), "status": "running"}
+    run.write_result({k: v for k, v in running.items() if k not in ("reason", "stopped_early")})
+    train_run(f"resume={run.path}")
+    assert_same_run(run, straight)
+    assert run.result()["reason"] == straight.result()["reason"]
+
+
 # ---- going on after the end
 
 

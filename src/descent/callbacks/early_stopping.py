@@ -49,6 +49,8 @@ class EarlyStopping(Observer):
         for run, state in self._restored.items():
             self._best[run] = self._sign * float(state["best_score"])
             self._waited[run] = state["wait_count"]
+        # killed between its last checkpoint and its result
+        self._end(learner, np.flatnonzero(self._waited >= self.patience))
 
     def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Look whether the metric has improved."""
@@ -62,8 +64,11 @@ class EarlyStopping(Observer):
         stops = self._waited[runs] >= self.patience
         if self.check_finite:
             stops |= ~np.isfinite(values)
-        for run in runs[stops]:
-            figures = {"monitor": self.monitor, "patience": self.patience}
+        self._end(learner, runs[stops])
+
+    def _end(self, learner: Learner, runs: Int[np.ndarray, " a"]) -> None:
+        figures = {"monitor": self.monitor, "patience": self.patience}
+        for run in runs:
             learner.end(run, Ending(Reason.EARLY_STOPPING, figures))
 
     def state_of(self, learner: Learner, run: int) -> dict[str, Any]:

@@ -38,16 +38,19 @@ class FullLoss(Observer):
         self.every_n_epochs, self.every_n_steps = every_n_epochs, every_n_steps
         self._targets = [target]
         self._last: tuple[int, np.ndarray] = (-1, np.empty(0))  # step and values, [A]
+        self._reached: dict[int, float] = {}  # by run: where its target ended it
 
     def accept(self, nodes: Sequence[Mapping[str, Any]]) -> None:
         """Take the target of each run."""
         self._targets = [node.get("target") for node in nodes]
 
     def begin(self, learner: Learner) -> None:
-        """Measure the start of new runs."""
+        """Measure the start of new runs; end those killed between a checkpoint and their result."""
         if learner.step == 0:
             learner.measured[FULL_LOSS] = self._measure(learner)
             self._end(learner, np.arange(len(learner.live)))
+        for run, value in self._reached.items():
+            self._judge(learner, run, value)
 
     def window(self, learner: Learner, figures: Figures) -> None:
         """Measure within the epoch; windows are cut so that they end where this is due."""
@@ -79,8 +82,19 @@ class FullLoss(Observer):
         """End the runs that have reached their target."""
         values = self._last[1]
         for column in columns:
-            run, value = int(learner.live[column]), float(values[column])
-            target = self._targets[run]
-            if target is not None and value <= target:
-                figures = {"value": value, "target": target, "step": learner.step}
-                learner.end(run, Ending(Reason.TARGET, figures))
+            self._judge(learner, int(learner.live[column]), float(values[column]))
+
+    def _judge(self, learner: Learner, run: int, value: float) -> None:
+        target = self._targets[run]
+        if target is not None and value <= target:
+            self._reached[run] = value
+            figures = {"value": value, "target": target, "step": learner.step}
+            learner.end(run, Ending(Reason.TARGET, figures))
+
+    def state_of(self, learner: Learner, run: int) -> dict[str, Any]:
+        """Return the loss that reached the target, if one did."""
+        return {"reached": self._reached[run]} if run in self._reached else {}
+
+    def load_of(self, run: int, state: Mapping[str, Any]) -> None:
+        """Take it back."""
+        self._reached[run] = float(state["reached"])

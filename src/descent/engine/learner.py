@@ -203,6 +203,8 @@ class Learner(L.LightningModule):
         for run, state in enumerate(self.restored or ()):
             self.kernel.load_streams(run, state["descent"])
         self._tell("begin")
+        if self.restored is not None:
+            self._let_go(self._pending())
         self.restored = None
         self.clock.start()
 
