@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from descent.data.prepare import Description, Prepared, prepare
 from descent.data.tensors import split_tensors
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule
 from descent.engine.loop_kernel import LoopKernel
-from descent.engine.losses import Penalty, loss_for
+from descent.engine.losses import Penalty, criterion, loss_for
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
@@ -40,9 +41,35 @@ WORK = {
     "mlp": (*BASE, "data=wine", "model.hidden=[6,5]"),
     "binary": (*BASE, "data=breast_cancer", "model.hidden=[5]", "model.activation=tanh"),
     "linear": (*BASE, "data=diabetes", "model=linear"),
+    "huber": (*BASE, "data=diabetes", "model=linear", "loss=huber", "loss.delta=0.3"),
+    "smooth": (*BASE, "data=diabetes", "model=linear", "loss._target_=torch.nn.SmoothL1Loss"),
+    "quantile": (*BASE, "data=diabetes", "model=linear", "loss=quantile", "loss.quantile=0.8"),
+    "soft": (*BASE, "data=wine", "model.hidden=[5]", "loss=cross_entropy",
+             "loss.label_smoothing=0.2"),
+    "focal": (*BASE, "data=wine", "model.hidden=[5]", "loss=focal", "loss.gamma=1.5"),
     "vmap": (*BASE, "data=diabetes", "model=linear", "~model.init",
              "model._target_=torch.nn.Linear"),
 }  # fmt: skip
+
+
+def focal(outputs: Tensor, wanted: Tensor) -> Tensor:
+    of_true = outputs.log_softmax(1).gather(1, wanted[:, None]).squeeze(1)
+    return (-((1 - of_true.exp()) ** 1.5) * of_true).mean()
+
+
+def quantile(outputs: Tensor, wanted: Tensor) -> Tensor:
+    error = wanted - outputs
+    return torch.maximum(0.8 * error, -0.2 * error).mean()
+
+
+# The losses that are no task's usual one, as torch has them, or as their papers write them.
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "huber": partial(F.huber_loss, delta=0.3),
+    "smooth": F.smooth_l1_loss,
+    "quantile": quantile,
+    "soft": partial(F.cross_entropy, label_smoothing=0.2),
+    "focal": focal,
+}
 OPTIMIZERS = {
     "sgd": [{"lr": 0.05}, {"lr": 0.02, "weight_decay": 0.1}, {"lr": 0.1}],
     "momentum": [{"lr": 0.01}, {"lr": 0.02, "momentum": 0.5, "dampening": 0.3}, {"momentum": 0.0}],
@@ -93,16 +120,17 @@ def batches(x: Tensor, y: Tensor, size: int = 20) -> Iterator[tuple[Tensor, Tens
 Steps = tuple[np.ndarray, list[dict[str, Tensor]]]  # losses [K, R], weights of each run at the end
 
 
-def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor) -> Any:
+def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor, work: str = "") -> Any:
     """The loop that every tutorial writes, with penalties, clipping and a schedule."""
     model = build_model(config, data).double()
     optimizer = build_optimizer(config)(model.parameters())
-    schedule, loss_of = build_schedule(config, data), loss_for(data.task)
+    schedule, loss_of = build_schedule(config, data), LOSSES.get(work, loss_for(data.task))
     scheduler, losses = schedule.make(optimizer), []
     matrices = [p for p in model.parameters() if p.ndim > 1]
     for xb, yb in batches(x, y):
         optimizer.zero_grad()
-        loss = loss_of(model(xb), yb)
+        outputs = model(xb)
+        loss = loss_of(outputs if yb.dtype == torch.long else outputs.reshape(yb.shape), yb)
         for w in matrices:
             loss = loss + config["penalty"]["l1"] * w.abs().sum()
             loss = loss + config["penalty"]["l2"] / 2 * w.square().sum()
@@ -120,7 +148,7 @@ def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor) -> 
 
 def single(config: dict[str, Any], data: Description) -> ModuleKernel:
     return ModuleKernel(
-        build_model(config, data), loss_for(data.task), build_optimizer(config),
+        build_model(config, data), criterion(config, data), build_optimizer(config),
         build_schedule(config, data), Penalty(**config["penalty"]), Clip(**config["clip"]),
         config["seed"],
     )  # fmt: skip
@@ -162,7 +190,7 @@ def hold_kernels_against_hand(work: str, configs: list[dict[str, Any]]) -> None:
         [weights[0] for _, weights in made["module"]],
     )
     for run, config in enumerate(configs):
-        losses, state = by_hand(config, data, x, y)
+        losses, state = by_hand(config, data, x, y, work)
         for name, (found, weights) in made.items():
             np.testing.assert_allclose(found[:, run], losses, rtol=1e-10, err_msg=f"{name} {run}")
             for key, value in state.items():
@@ -176,13 +204,18 @@ QUICK = {("mlp", "momentum"), ("linear", "adam"), ("binary", "rmsprop"), ("vmap"
     ("work", "optimizer"),
     [
         pytest.param(work, name, marks=() if (work, name) in QUICK else pytest.mark.slow)
-        for work in WORK
+        for work in sorted(WORK.keys() - LOSSES.keys())
         for name in OPTIMIZERS
     ],
 )
 def test_every_optimizer_takes_the_steps_of_torch_in_every_kernel(work, optimizer):
     configs = three(work, optimizer, OPTIMIZERS[optimizer])
     hold_kernels_against_hand(work, configs)
+
+
+@pytest.mark.parametrize("work", LOSSES)
+def test_every_loss_is_the_one_that_a_hand_written_loop_takes_in_every_kernel(work):
+    hold_kernels_against_hand(work, three(work, "momentum", OPTIMIZERS["momentum"]))
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,12 @@ def remove_own(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+def parts_of(path: Path) -> list[Path]:
+    """Return the temporary files that a killed process left, which were to take a file's place."""
+    made = f".{path.name}.{PART.removeprefix('.*.')}"
+    return sorted(part for part in path.parent.iterdir() if fnmatch.fnmatchcase(part.name, made))
+
+
 def clear_parts(directory: Path) -> None:
     """Remove the temporary files that killed processes left; only by whom owns the directory."""
     for entry in list(os.scandir(directory)):

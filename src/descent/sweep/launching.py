@@ -34,7 +34,16 @@ from descent.records.run import damaged
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.executors import Engine
-from descent.sweep.planning import Group, Planned, Stand, is_begun, plan, stand, telling
+from descent.sweep.planning import (
+    Group,
+    Planned,
+    Stand,
+    caught_up,
+    is_begun,
+    plan,
+    stand,
+    telling,
+)
 from descent.sweep.sources import START, of_others, prepared
 from descent.sweep.status import StatusLine
 from descent.sweep.tasks import (
@@ -382,7 +391,7 @@ def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
     """Return tasks of jobs that a killed attempt had saved, and the group of the others.
 
     Between them: whether a stack of that attempt was split. Where it was killed between two
-    checkpoints of a stack, its jobs stand at different steps, or some nowhere: they begin anew,
+    checkpoints of a stack, and its jobs cannot all go on from one of them, they begin anew,
     together, for a part of a stack has not the bits of the whole.
 
     Args:
@@ -399,7 +408,8 @@ def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
             by_stack.setdefault(found.stack, {}).setdefault(found, []).append(job)
     begun = sum(is_begun(job) for job in rest)
     tasks, whole = [], 0
-    for stack, stands in by_stack.items():
+    for stack, kept in by_stack.items():
+        stands = _abreast(kept)
         jobs = [job for part in stands.values() for job in part]
         if len(jobs) < size_of(stack) <= len(jobs) + begun:
             rest += jobs
@@ -411,6 +421,17 @@ def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
         whole += 1
     rest.sort(key=lambda job: job.number)
     return tasks, len(tasks) > whole, replace(group, jobs=rest)
+
+
+def _abreast(by_stand: Mapping[Stand, list[Planned]]) -> dict[Stand, list[Planned]]:
+    """Let the jobs of a stack go on from where the furthest of them were saved."""
+    found: dict[Stand, list[Planned]] = {}
+    ahead = max(by_stand, key=lambda stand: stand.step)
+    for at, jobs in by_stand.items():
+        for job in jobs:
+            there = ahead if at == ahead or caught_up(job, ahead) else at
+            found.setdefault(there, []).append(job)
+    return found
 
 
 def _named(config: dict[str, Any]) -> str:

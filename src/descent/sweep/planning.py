@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,13 @@ from descent.config.check import check_values, settle_paths
 from descent.config.machine import check_counts
 from descent.engine.grouping import shape, why_alone
 from descent.errors import ForeignError, UserError
-from descent.files.atomic import foreign
-from descent.files.bounded import MOST_YAML, DamageError, read_text
+from descent.files.atomic import foreign, parts_of
+from descent.files.bounded import MOST_YAML, DamageError, read_checkpoint, read_text
 from descent.metrics import check_metrics
 from descent.records.endings import Status
 from descent.records.multirun import REPEATS
-from descent.records.run import CONFIG, FILES, LAST, Run, config_text
+from descent.records.pathfile import FILE as PATH_FILE
+from descent.records.run import BEST, CONFIG, FILES, LAST, Run, config_text
 from descent.sweep.composing import Composed
 from descent.sweep.sources import prepare_apart, prepared
 
@@ -203,10 +204,7 @@ def stand(job: Planned) -> Stand | None:
         text = read_text(run.path / CONFIG, MOST_YAML)
         if _identity(text) != _identity(config_text(job.config)):
             return None
-        state = run.checkpoint(LAST)
-        if not state.get("stack"):
-            return None
-        return Stand(state["stack"], state["global_step"], state["descent"]["steps_in_epoch"])
+        return _stand_of(run.checkpoint(LAST))
     except (UserError, DamageError, OSError, KeyError, TypeError):  # then from its start
         return None
 
@@ -217,6 +215,37 @@ def is_begun(job: Planned) -> bool:
         return Run(job.directory).result()["status"] == Status.RUNNING
     except UserError:
         return False
+
+
+def _stand_of(state: Mapping[str, Any]) -> Stand | None:
+    if not state.get("stack"):
+        return None
+    return Stand(state["stack"], state["global_step"], state["descent"]["steps_in_epoch"])
+
+
+def caught_up(job: Planned, ahead: Stand) -> bool:
+    """Let a job go on from where others of its stack stand, if it was saved there too.
+
+    All checkpoints of one moment are on the disk before the first gets its name; a kill between
+    the first name and the last leaves some of them under the names of temporary files.
+
+    Args:
+        job: that stands further behind.
+        ahead: where the others stand.
+    """
+    run = Run(job.directory)
+    for part in parts_of(run.checkpoint_path(LAST)):
+        try:
+            if _stand_of(read_checkpoint(part)) != ahead:
+                continue
+        except (DamageError, OSError, AttributeError, KeyError, TypeError):
+            continue
+        for path in (run.checkpoint_path(BEST), run.path / PATH_FILE):  # what belongs to it
+            for beside in parts_of(path):
+                beside.replace(path)
+        part.replace(run.checkpoint_path(LAST))  # last, as when it is written
+        return True
+    return False
 
 
 def _finished_configs(sweep: Path) -> dict[str, list[Path]]:
