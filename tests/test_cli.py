@@ -302,17 +302,21 @@ def test_outputs_that_cannot_be_made_get_one_sentence(refused: Refused, tmp_path
     )
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "train.log"])
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("thesis.txt", "mine is not a run directory: it has no config.yaml; "
+                       "give a directory that src/train.py made."),
+        ("train.log", "mine was left by a run that ended before it began, so there is nothing to "
+                      "continue; type its command again with hydra.run.dir=mine."),
+    ],
+)  # fmt: skip
 def test_resuming_a_foreign_directory_loses_nothing(
-    name: str, refused: Refused, tmp_path: Path
+    name: str, sentence: str, refused: Refused, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text("years of work")
-    sentence = refused("train", "resume=mine")
-    assert sentence == (
-        "mine is not a run directory: it has no config.yaml; "
-        "give a directory that src/train.py made."
-    )
+    assert refused("train", "resume=mine") == sentence
 
 
 def test_resuming_a_directory_that_does_not_exist_says_so(refused: Refused, tmp_path: Path) -> None:

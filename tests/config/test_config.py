@@ -28,7 +28,7 @@ from descent.config.overruled import of_training
 from descent.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
-PRIMARY = ("train", "eval", "report")
+PRIMARY = ("train", "eval", "report", "export")
 # Part of every other file of its group, no choice of its own.
 PARTS = {"data/base"}
 NEED_EXTRAS = {"sweep/optuna"}  # `make test-slow` installs them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -192,6 +192,20 @@ def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**node, "_partial_": True}
 
 
+def make_optimizer(make: Any, parameters: Iterable[nn.Parameter]) -> Any:
+    """Make an optimizer.
+
+    Raises:
+        UserError: it refuses its arguments, or the parameters.
+    """
+    try:
+        return make(parameters)
+    except Exception as error:  # whoever wrote it chooses its class
+        raise UserError(
+            f"The optimizer refuses its arguments, or this model's parameters: {first_line(error)}."
+        ) from error
+
+
 def switches(optimizer: object) -> bool:
     """Return whether an optimizer must be told when its weights are used and when trained."""
     return all(callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
@@ -213,12 +227,7 @@ def try_out(optimizer: Any, schedule: Schedule, model: nn.Module, steps: int = 2
         nn.Parameter(p.detach().clone() if steps else p.detach(), requires_grad=p.requires_grad)
         for p in model.parameters()
     ]
-    try:
-        made = optimizer(iter(copies))
-    except Exception as error:  # whoever wrote it chooses its class
-        raise UserError(
-            f"The optimizer refuses its arguments, or this model's parameters: {first_line(error)}."
-        ) from error
+    made = make_optimizer(optimizer, iter(copies))
     name = type(made).__name__
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"optimizer._target_ makes a {name}, not a torch.optim.Optimizer.")

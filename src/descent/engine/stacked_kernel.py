@@ -14,7 +14,7 @@ from torch.func import functional_call
 from descent.config.check import flatten
 from descent.data.prepare import Description
 from descent.data.tensors import Chunks
-from descent.engine.blueprint import build_optimizer, build_schedule
+from descent.engine.blueprint import build_optimizer, build_schedule, make_optimizer
 from descent.engine.fused import Fused
 from descent.engine.grouping import why_autograd
 from descent.engine.imports import without_compiler
@@ -202,8 +202,8 @@ def _rates(configs: Sequence[Config], data: Description) -> Rates:
         if at is None or tracks[at].watches:
             at = known[key] = len(tracks)
             with without_compiler():
-                optimizer = build_optimizer(config)([nn.Parameter(torch.zeros(1))])
+                optimizer = make_optimizer(build_optimizer(config), [nn.Parameter(torch.zeros(1))])
                 tracks.append(Track(optimizer, build_schedule(config, data)))
-            optimizer._opt_called = True  # type: ignore[attr-defined]  # as torch's schedules ask
+            optimizer._opt_called = True  # as torch's schedules ask
         of.append(at)
     return Rates(tracks, of)

@@ -94,7 +94,9 @@ def _as_typed(job: Sequence[str], overrides: Sequence[Override]) -> list[str]:
 
     Hydra makes `report=False` of `report=false`, and `~model.bias=null` of `~model.bias`.
     """
-    return [
-        made if override.is_sweep_override() or not override.input_line else override.input_line
-        for made, override in zip(job, overrides, strict=True)
-    ]
+    typed = {
+        override.get_key_element(): override.input_line
+        for override in overrides
+        if override.input_line and not override.is_sweep_override()
+    }
+    return [typed.get(word.partition("=")[0], word) for word in job]
