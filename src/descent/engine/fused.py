@@ -8,7 +8,7 @@ one operation for all of them.
 Gradients are made only where somebody asks for them: clipping, a norm, or a rule that needs them.
 Momentum is folded into the product that makes a gradient, buffer <- mu * buffer + delta h^T, and
 plain gradient descent into W <- W - lr * delta h^T. Both are autograd's steps but for rounding: in
-float64 they agree to 1e-12 of a tensor's largest value, in float32 to 1e-5, over a few steps.
+float64 they agree to 1e-12 of a tensor's largest value, in float32 to 2e-5, over a few steps.
 """
 
 from __future__ import annotations
