@@ -172,7 +172,7 @@ class StackedKernel:
 
     def state(self, column: int) -> dict[str, Any]:
         """Return what a run alone would keep, as torch's optimizers have it."""
-        group = dict(self.rates.track(column).optimizer.param_groups[0])
+        (group,) = self.rates.track(column).optimizer.state_dict()["param_groups"]
         group["params"] = list(range(len(self._parameters)))
         return {
             "weights": self._stack.state_of(column),
