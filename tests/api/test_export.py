@@ -175,8 +175,8 @@ out = program.module()(torch.from_numpy(np.load(sys.argv[2]))).detach().numpy()
 END = """
 np.save(sys.argv[3], out)
 assert not [name for name in sys.modules if name.startswith("descent")]
-try:
-    import descent
+try:  # the clone's commands lie in a folder of that name, which is no package
+    import descent.engine
 except ImportError:
     print(",".join(one["name"] for one in told["inputs"]))
 """

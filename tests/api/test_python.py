@@ -268,7 +268,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: descent.train(data={"a": [1, 2], "y": [1, 2]}, target="z"), "'z'; they have a, y."),
     (lambda: descent.train(data="nowhere.csv", target="y"), "There is no file"),
     (lambda: descent.sweep("seed=0,1", "hydra/launcher=basic"), "hydra/launcher=stack"),
-    (lambda: descent.sweep("optimizer.lr=interval(0,1)"), "a grid has no intervals"),
+    (lambda: descent.sweep("optimizer.lr=interval(0,1)"), "how many values are to be drawn"),
     (lambda: descent.load("nowhere"), "nowhere does not exist"),
     (lambda: descent.load("."), "is not a run directory"),
     (lambda: descent.runs("nowhere"), "There is no directory nowhere"),

@@ -22,7 +22,6 @@ from descent.engine.stacked_optim import RULES
 from descent.models.linear import Linear
 from descent.models.mlp import ACTIVATIONS, MLP
 
-STEPS = 4
 NONE = {"penalty": {"l1": 0.0, "l2": 0.0}, "clip": {"norm": None, "value": None}}
 MORE: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -38,18 +37,20 @@ MORE: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 # of two runs: what both have, and where the second differs, in a stack of runs that do
+# Their own 1e-8 would divide by it what rounding left of a gradient that is zero.
+EPS = {"eps": 1e-3}
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "sgd": ("SGD", {}, {}),
     "momentum": ("SGD", {"momentum": 0.9}, {"momentum": 0.5}),
     "some momentum": ("SGD", {"momentum": 0.9}, {"momentum": 0.0}),
     "dampening": ("SGD", {"momentum": 0.9, "dampening": 0.3}, {"dampening": 0.0}),
     "nesterov": ("SGD", {"momentum": 0.9, "nesterov": True}, {"momentum": 0.5}),
-    "adagrad": ("Adagrad", {"lr_decay": 0.1}, {"lr_decay": 0.0}),
-    "rmsprop": ("RMSprop", {"momentum": 0.5}, {"alpha": 0.9}),
-    "centered": ("RMSprop", {"centered": True}, {"alpha": 0.9}),
-    "adam": ("Adam", {}, {"betas": (0.8, 0.9)}),
-    "amsgrad": ("Adam", {"amsgrad": True}, {"betas": (0.8, 0.9)}),
-    "adamw": ("AdamW", {}, {"weight_decay": 0.2}),
+    "adagrad": ("Adagrad", EPS | {"lr_decay": 0.1}, {"lr_decay": 0.0}),
+    "rmsprop": ("RMSprop", EPS | {"momentum": 0.5}, {"alpha": 0.9}),
+    "centered": ("RMSprop", EPS | {"centered": True}, {"alpha": 0.9}),
+    "adam": ("Adam", EPS, {"betas": (0.8, 0.9)}),
+    "amsgrad": ("Adam", EPS | {"amsgrad": True}, {"betas": (0.8, 0.9)}),
+    "adamw": ("AdamW", EPS, {"weight_decay": 0.2}),
 }
 REGRESSION, BINARY, MULTICLASS = Task.REGRESSION, Task.BINARY, Task.MULTICLASS
 LOSSES: dict[str, Criterion] = {

@@ -285,7 +285,7 @@ def unread() -> Iterator[Case]:
         yield _refused("+x=1", "takes its own options and no others", script)
         yield _refused("zzz=1", "There is no option 'zzz'", script)
         yield _refused("--nope", "There is no flag '--nope'", script)
-    yield _refused("sweep=[a,b]", r"^sweep=\['a', 'b'\] does not fit", "report")
+    yield _refused("sweep=[a,b]", r"^sweep=\[a,b\] does not fit", "report")
     yield _refused("sweep=nope", "nope", "report")
     yield _refused("run=nope", "nope does not exist", "eval")
     yield _refused("run=[a,b]", "takes one", "eval")

@@ -307,6 +307,8 @@ def read_texts(path: str | Path) -> pl.DataFrame:
     content = read_bytes(path, MOST_TABLE)
     if content.startswith(COMPRESSED):
         raise DamageError("it is compressed")
+    if content and b"\n" not in content:
+        raise DamageError("its first line is cut short")
     try:
         return pl.read_csv(io.BytesIO(content), infer_schema=False)
     except pl.exceptions.PolarsError as error:
