@@ -319,6 +319,11 @@ def parts_of(path: Path) -> list[Path]:
     return sorted(part for part in path.parent.iterdir() if fnmatch.fnmatchcase(part.name, made))
 
 
+def adopt(part: Path, path: Path) -> None:
+    """Give a temporary file, which a killed process had finished, the name that it was to have."""
+    part.replace(path)
+
+
 def clear_parts(directory: Path) -> None:
     """Remove the temporary files that killed processes left; only by whom owns the directory."""
     for entry in list(os.scandir(directory)):

@@ -12,7 +12,7 @@ from descent.config.check import check_values, settle_paths
 from descent.config.machine import check_counts
 from descent.engine.grouping import shape, why_alone
 from descent.errors import ForeignError, UserError
-from descent.files.atomic import foreign, parts_of
+from descent.files.atomic import adopt, foreign, parts_of
 from descent.files.bounded import MOST_YAML, DamageError, read_checkpoint, read_text
 from descent.metrics import check_metrics
 from descent.records.endings import Status
@@ -242,8 +242,8 @@ def caught_up(job: Planned, ahead: Stand) -> bool:
             continue
         for path in (run.checkpoint_path(BEST), run.path / PATH_FILE):  # what belongs to it
             for beside in parts_of(path):
-                beside.replace(path)
-        part.replace(run.checkpoint_path(LAST))  # last, as when it is written
+                adopt(beside, path)
+        adopt(part, run.checkpoint_path(LAST))  # last, as when it is written
         return True
     return False
 
