@@ -229,8 +229,8 @@ class EventFile:
         self._file.close()
 
 
-class EventLog:
-    """An open event file.
+class EventLog(EventFile):
+    """An event file with a run's charts, options and series.
 
     Args:
         directory: of the run.
@@ -249,27 +249,18 @@ class EventLog:
         finals: Sequence[str] = (),
         known: dict[Any, Scalars] | None = None,
     ) -> None:
-        self._file = EventFile(directory, position, known)
+        super().__init__(directory, position, known)
         if position == 0:
             from torch.utils.tensorboard.summary import hparams
 
             metrics = {f"final/{name}": 0.0 for name in finals}
             experiment, start, _ = hparams(dict(options or {}), metrics)
-            self._file.add_summaries([_layout(), experiment, start])
-
-    @property
-    def position(self) -> int:
-        """Bytes written."""
-        return self._file.position
+            self.add_summaries([_layout(), experiment, start])
 
     def add(self, series: Series) -> None:
         """Append a series on each of its axes."""
         for axis, x in series.x.items():
-            self._file.add_scalars(series_tag(axis, series.name), series.times, x, series.values)
-
-    def add_records(self, records: bytes) -> None:
-        """Append what is encoded already."""
-        self._file.add_records(records)
+            self.add_scalars(series_tag(axis, series.name), series.times, x, series.values)
 
     def add_finals(
         self, metrics: Mapping[str, float], step: int, good: bool, now: float | None = None
@@ -284,21 +275,9 @@ class EventLog:
         """
         times, at = np.array([now or time.time()]), np.array([step])
         for name, value in metrics.items():
-            self._file.add_scalars(f"final/{name}", times, at, np.array([value]))
-        self._file.add_summaries([session_end(good)])
-        self._file.flush()
-
-    def flush(self) -> None:
-        """Hand everything to the operating system."""
-        self._file.flush()
-
-    def sync(self) -> None:
-        """Put everything on the disk."""
-        self._file.sync()
-
-    def close(self) -> None:
-        """Sync and close."""
-        self._file.close()
+            self.add_scalars(f"final/{name}", times, at, np.array([value]))
+        self.add_summaries([session_end(good)])
+        self.flush()
 
 
 def add_to_all(logs: Sequence[EventLog], series: Series) -> None:
