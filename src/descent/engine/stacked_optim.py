@@ -55,6 +55,10 @@ class Rule:
         self._shaped: dict[tuple[str, int], Number] = {}
         self._numbers: dict[str, Number] = {}
         self._nonzero: dict[str, bool] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Derive what the options give once and for all, and the first state."""
 
     def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Number) -> None:
         """Update the parameters.
@@ -174,13 +178,7 @@ class SGD(Rule):
     numbers = ("momentum", "dampening", "weight_decay")
     flags = ("nesterov",)
 
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        options: Sequence[Options],
-        shapes: Sequence[torch.Size] | None = None,
-    ) -> None:
-        super().__init__(parameters, options, shapes)
+    def _prepare(self) -> None:
         # torch asks for dampening only where there is momentum
         still = self._n["momentum"] == 0
         self._n["fresh"] = torch.where(still, 1.0, 1.0 - self._n["dampening"])
@@ -218,13 +216,7 @@ class Adagrad(Rule):
     torch_class = torch.optim.Adagrad
     numbers = ("lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        options: Sequence[Options],
-        shapes: Sequence[torch.Size] | None = None,
-    ) -> None:
-        super().__init__(parameters, options, shapes)
+    def _prepare(self) -> None:
         for i, p in enumerate(self.parameters):
             self._kept("sum", i).add_(self._get("initial_accumulator_value", p))
 
@@ -250,13 +242,7 @@ class RMSprop(Rule):
     numbers = ("alpha", "eps", "weight_decay", "momentum")
     flags = ("centered",)
 
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        options: Sequence[Options],
-        shapes: Sequence[torch.Size] | None = None,
-    ) -> None:
-        super().__init__(parameters, options, shapes)
+    def _prepare(self) -> None:
         self._n["rest"] = 1.0 - self._n["alpha"]
 
     def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
@@ -285,13 +271,7 @@ class Adam(Rule):
     numbers = ("betas", "eps", "weight_decay")
     flags = ("amsgrad",)
 
-    def __init__(
-        self,
-        parameters: Sequence[Tensor],
-        options: Sequence[Options],
-        shapes: Sequence[torch.Size] | None = None,
-    ) -> None:
-        super().__init__(parameters, options, shapes)
+    def _prepare(self) -> None:
         self._n["rest1"], self._n["rest2"] = 1.0 - self._n["betas1"], 1.0 - self._n["betas2"]
 
     def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Number) -> None:
