@@ -49,8 +49,8 @@ class EarlyStopping(Observer):
         for run, state in self._restored.items():
             self._best[run] = self._sign * float(state["best_score"])
             self._waited[run] = state["wait_count"]
-        # killed between its last checkpoint and its result
-        self._end(learner, np.flatnonzero(self._waited >= self.patience))
+            if self._waited[run] >= self.patience:  # killed between that checkpoint and its result
+                self._end(learner, np.array([run]))
 
     def epoch(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         """Look whether the metric has improved."""
