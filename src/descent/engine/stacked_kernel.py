@@ -172,8 +172,9 @@ class StackedKernel:
 
     def state(self, column: int) -> dict[str, Any]:
         """Return what a run alone would keep, as torch's optimizers have it."""
-        (group,) = self.rates.track(column).optimizer.state_dict()["param_groups"]
-        group["params"] = list(range(len(self._parameters)))
+        # not from `state_dict()`, which torch guards by its compiler: a second's import
+        (options,) = self.rates.track(column).optimizer.param_groups
+        group = options | {"params": list(range(len(self._parameters)))}
         return {
             "weights": self._stack.state_of(column),
             "optimizer": {"state": self._rule.state(column), "param_groups": [group]},
