@@ -61,7 +61,6 @@ class RunView:
         return loss
 
     def full_loss(self) -> float:
-        """Return the full loss."""
         return float(self.learner.full_losses()[self.column])
 
 

@@ -75,7 +75,6 @@ class DataModule(L.LightningDataModule):
         )
 
     def train_dataloader(self) -> SeedWindows:
-        """Return the training windows."""
         return self.windows
 
     def val_dataloader(self) -> Chunks | list[Chunks]:

@@ -25,7 +25,7 @@ from descent.data.arrays import Task
 from descent.engine.losses import MAE, MSE, CrossEntropy, Focal, HalfMSE, Huber, Quantile, RowLoss
 from descent.engine.objective import Objective
 from descent.engine.stacked_model import StackedModel
-from descent.engine.stacked_optim import Number, Options, Rule, add_times, beside
+from descent.engine.stacked_optim import Number, Options, UpdateRule, add_times, beside
 from descent.shapes import Float
 
 backward = torch.ops.aten  # torch's own derivatives of activations
@@ -242,7 +242,7 @@ class Fused:
         self,
         stack: StackedModel,
         objective: Objective,
-        rule: type[Rule],
+        rule: type[UpdateRule],
         options: Sequence[Options],
     ) -> None:
         assert stack.layers is not None

@@ -104,7 +104,6 @@ class LoopKernel:
     def outputs(
         self, x: Float[Tensor, "n F"], weights: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "A n C"]:
-        """Return the outputs."""
         if weights is None:
             return torch.cat([kernel.outputs(x) for kernel in self._kernels])
         runs = len(next(iter(weights.values())))

@@ -175,7 +175,6 @@ class Height(RowLoss):
     tasks = (Task.LANDSCAPE,)
 
     def elements(self, outputs: Tensor, wanted: Tensor) -> Tensor:
-        """Return the outputs."""
         return outputs
 
 

@@ -162,7 +162,6 @@ class ModuleKernel:
     def outputs(
         self, x: Float[Tensor, "n F"], weights: Mapping[str, Tensor] | None = None
     ) -> Float[Tensor, "A n C"]:
-        """Return the outputs."""
         if weights is None:
             made: Tensor = self.module(x)
         else:
@@ -187,7 +186,6 @@ class ModuleKernel:
         return {n: t.detach().unsqueeze(0) for n, t in self.module.state_dict().items()}
 
     def model(self, column: int) -> nn.Module:
-        """Return the model."""
         return self.module
 
     def options(self, column: int) -> tuple[type[torch.optim.Optimizer], Mapping[str, Any]]:

@@ -81,7 +81,6 @@ class StackedKernel:
     def step(
         self, x: Float[Tensor, "S B F"], y: Tensor, lr: Float[np.ndarray, " A"], measure: bool
     ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"] | None]:
-        """Take a step."""
         if self._lr[0] is not lr:
             number = common(torch.from_numpy(lr))
             if isinstance(number, Tensor):

@@ -20,7 +20,7 @@ Options = Mapping[str, Any]  # of one run's optimizer, by name
 Number = Tensor | float  # of each run, [R] or shaped to go with a parameter, or shared by all
 
 
-class Rule:
+class UpdateRule:
     """An optimizer of R runs; subclasses say what a step does.
 
     Args:
@@ -168,7 +168,7 @@ class Rule:
         return name != "momentum_buffer" or bool(self._n["momentum"][run] != 0)
 
 
-class SGD(Rule):
+class SGD(UpdateRule):
     """Gradient descent with momentum, dampening, Nesterov's look-ahead and weight decay.
 
     Source: Sutskever et al. (2013), in the form of `torch.optim.SGD`.
@@ -207,7 +207,7 @@ class SGD(Rule):
         return {}
 
 
-class Adagrad(Rule):
+class Adagrad(UpdateRule):
     """Each parameter's lr falls with the sum of its squared gradients.
 
     Source: Duchi et al. (2011), in the form of `torch.optim.Adagrad`.
@@ -231,7 +231,7 @@ class Adagrad(Rule):
         return {"step": torch.tensor(float(self.steps), dtype=torch.float32)}
 
 
-class RMSprop(Rule):
+class RMSprop(UpdateRule):
     """Each parameter's lr is divided by a running root mean square of its gradient.
 
     Source: Hinton (2012), lecture 6e, and Graves (2013) for the centred form, in the form of
@@ -261,7 +261,7 @@ class RMSprop(Rule):
         add_times(p, change, -lr)
 
 
-class Adam(Rule):
+class Adam(UpdateRule):
     """Momentum over a running root mean square, both corrected for their start at zero.
 
     Source: Kingma and Ba (2015), in the form of `torch.optim.Adam`.

@@ -18,7 +18,6 @@ Check = Callable[[Any], bool]
 
 
 def is_text(value: Any) -> bool:
-    """Whether this is a text."""
     return isinstance(value, str)
 
 

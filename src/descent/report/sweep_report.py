@@ -217,7 +217,6 @@ def _grids(reporting: SweepReporting) -> Sequence[Grid]:
 
 def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]) -> list[Picture]:
     from descent.analysis import bands as curves
-    from descent.analysis import grid
     from descent.analysis import performance as profiles
     from descent.analysis.among_best import among_best
     from descent.analysis.critical_batch import scalings
@@ -226,7 +225,6 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.analysis.sensitivity import lines
     from descent.analysis.stability import stability_lines
     from descent.report.sweep.batch_scaling import scaling
-    from descent.report.sweep.heatmap import heatmap
     from descent.report.sweep.isolation_plots import isolation
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
@@ -238,15 +236,11 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     study, (first, *others) = reporting.study, reporting.measures
     names = ordered(t.values[OPTIMIZER] for t in study.trials) if OPTIMIZER in study.swept else ()
     places = {text(name): i for i, name in enumerate(names)}  # one colour each on the whole page
-    searched = scatter(study, reporting.settings[first.name], first)
+    own = reporting.settings[first.name]
+    searched = scatter(study, own, first)
     # of a search a map would be holes between cells
-    drawn = [heatmap(grids) if searched is None else scatter_picture(searched)]
-    for measure in others:
-        if measure.name in ALSO_MAPPED and searched is None:
-            cells = grid.grids(study, reporting.settings[measure.name], measure)
-            # the boundary is one of lr and batch size, whatever is measured
-            bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
-            drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
+    drawn: list[Picture | None] = [scatter_picture(searched)] if searched is not None else []
+    drawn += _maps(reporting, grids) if searched is None else []
     # what training begins at, and so the figure of sensitivity, is known of the full loss alone
     by_line = [first, *(measure for measure in others if measure.name == FULL_LOSS)]
     # a line over one drawn option would jump with the others
@@ -260,15 +254,29 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
         drawn.append(scaling(sizes, places))
         if drawn[-1] is None:  # whose caption would have said it
             notes += [size.budget for size in sizes if size.budget]
-    own = reporting.settings[first.name]
     drawn.append(isolation(isolated(study, own), first) if searched is None else None)
     drawn.append(importance_bars(study.influence, among_best(study, own)))
     drawn.append(edge_of_stability(stability_lines(study, own)))
     profile = profiles.profile(study)
     drawn.append(performance(profile, places) if profile is not None else None)
-    shown = curves.bands(study, reporting.settings[first.name], first.label)
+    shown = curves.bands(study, own, first.label)
     drawn.append(bands(shown, places))
     return [picture for picture in drawn if picture is not None]
+
+
+def _maps(reporting: SweepReporting, grids: Sequence[Grid]) -> list[Picture | None]:
+    """Return the heat maps over lr and batch size of all measures that have one."""
+    from descent.analysis import grid
+    from descent.report.sweep.heatmap import heatmap
+
+    drawn: list[Picture | None] = [heatmap(grids)]
+    for measure in reporting.measures[1:]:
+        if measure.name in ALSO_MAPPED:
+            cells = grid.grids(reporting.study, reporting.settings[measure.name], measure)
+            # the boundary is one of lr and batch size, whatever is measured
+            bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
+            drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
+    return drawn
 
 
 def _lesson_pictures(reporting: SweepReporting, taught: Lesson, notes: list[str]) -> list[Picture]:

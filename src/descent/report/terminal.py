@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SHOWN = ("loss", "full_loss", "accuracy", "rmse", "mae", "r2")
 
@@ -25,30 +26,15 @@ def print_result(
         baseline: metrics of the best guess that looks at no feature.
     """
     from rich.console import Console
-    from rich.table import Table
 
     # names of columns are texts of the user's, in which [/b] is no markup
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    table = Table(title=f"{result['status']}: {result['reason']}", title_justify="left")
     splits = [s for s in ("train", "val", "test") if _of(result["metrics"], s)]
-    table.add_column("")
-    for split in splits:
-        table.add_column(split, justify="right")
-    best = result["best"]
     held = [s for s in splits if s != "train"]
     guesses = _of(baseline or {}, held[-1]) if held else {}
-    if guesses:  # what accuracy or rmse must be compared with
-        what = "majority" if "accuracy" in guesses else "mean"
-        table.add_column(f"{held[-1]}, always the {what}", justify="right")
-    measured = [n for split in held for n in _of(result["metrics"], split)]
-    names = [n for n in SHOWN if any(n in _of(result["metrics"], s) for s in splits)]
-    names += [n for n in dict.fromkeys(measured) if n not in SHOWN]
-    for name in names:
-        cells = [_number(_of(result["metrics"], s).get(name)) for s in splits]
-        cells += [_number(guesses.get(name))] if guesses else []
-        table.add_row(name.replace("_", " "), *cells)
-    console.print(table)
+    console.print(_table_of_metrics(result, splits, guesses))
     _print_doubt(console, _of(result["metrics"], held[-1]) if held else {}, guesses)
+    best = result["best"]
     if best:
         shown = ", ".join(f"{k} {_number(v)}" for k, v in best["metrics"].items() if "val/" in k)
         tested = "; its weights were tested" if "test" in splits else ""
@@ -72,6 +58,30 @@ def print_result(
         console.print(f"{name:<18} {value!r}")
     for label, path in files.items():
         console.print(f"{label:<10} {path}", soft_wrap=True)
+
+
+def _table_of_metrics(
+    result: Mapping[str, Any], splits: Sequence[str], guesses: Mapping[str, float]
+) -> Table:
+    """Return a row per metric and a column per split, beside the last one's best guess."""
+    from rich.table import Table
+
+    table = Table(title=f"{result['status']}: {result['reason']}", title_justify="left")
+    table.add_column("")
+    for split in splits:
+        table.add_column(split, justify="right")
+    held = [s for s in splits if s != "train"]
+    if guesses:  # what accuracy or rmse must be compared with
+        what = "majority" if "accuracy" in guesses else "mean"
+        table.add_column(f"{held[-1]}, always the {what}", justify="right")
+    measured = [n for split in held for n in _of(result["metrics"], split)]
+    names = [n for n in SHOWN if any(n in _of(result["metrics"], s) for s in splits)]
+    names += [n for n in dict.fromkeys(measured) if n not in SHOWN]
+    for name in names:
+        cells = [_number(_of(result["metrics"], s).get(name)) for s in splits]
+        cells += [_number(guesses.get(name))] if guesses else []
+        table.add_row(name.replace("_", " "), *cells)
+    return table
 
 
 def _print_doubt(

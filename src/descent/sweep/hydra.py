@@ -53,15 +53,7 @@ def launch_jobs(
     engine, count, address, stack, on_failure, seconds = options
     HydraConfig.instance().set_config(master)  # whoever clears up asks it for the directory
     with one_sentence():
-        given = {"workers": count, "stack": stack, "on_failure": on_failure}
-        given["job_seconds"] = seconds
-        for name, value in given.items():
-            problem = LAUNCHER[name].problem(value)
-            if problem:
-                raise UserError(
-                    f"hydra.launcher.{name}={value} does not fit: it must be {problem}."
-                )
-        check_workers(count)
+        _check_launcher(workers=count, stack=stack, on_failure=on_failure, job_seconds=seconds)
         for words in of_hydra(master.hydra.overrides.hydra, many=True):
             print(f"note      {words}", flush=True)
         # the server's children run the caller's own script again, which a command's guards against
@@ -97,6 +89,14 @@ def launch_jobs(
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
         for job, end in zip(composed, outcomes, strict=True)
     ]
+
+
+def _check_launcher(**given: Any) -> None:
+    for name, value in given.items():
+        problem = LAUNCHER[name].problem(value)
+        if problem:
+            raise UserError(f"hydra.launcher.{name}={value} does not fit: it must be {problem}.")
+    check_workers(given["workers"])
 
 
 def _words(error: BaseException | None, typed: Sequence[str]) -> str:

@@ -147,15 +147,7 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
         for line in [*_decided(groups), *_resumed(finished, composed), *elsewhere, *lines]:
             print(line, flush=True)
         try:
-            steps = sum(_steps(job) for task in tasks for job in task.jobs)
-            with StatusLine(sweep, tasks, steps, outcomes) as progress:
-                tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
-                limit = Limit(options.job_seconds, progress)
-                for outcome in _trained(tasks, options.workers, limit, here=engine is None):
-                    outcomes[outcome.number] = outcome
-                    progress.note(outcome)
-                    if outcome.status is Status.FAILED and options.on_failure == "stop":
-                        break
+            _train(tasks, sweep, options, outcomes, here=engine is None)
         except BaseException as error:
             give_room(sweep)
             for job in jobs:
@@ -174,6 +166,25 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
         or Outcome(job.number, Status.FAILED, "not begun: an earlier job failed", None, Path())
         for job in composed
     ]
+
+
+def _train(
+    tasks: Sequence[FitTask],
+    sweep: Path,
+    options: LaunchOptions,
+    outcomes: dict[int, Outcome],
+    here: bool,
+) -> None:
+    """Train the jobs of all tasks, or those before the first failure; add how each ended."""
+    steps = sum(_steps(job) for task in tasks for job in task.jobs)
+    with StatusLine(sweep, tasks, steps, outcomes) as progress:
+        tasks = [replace(t, board=progress.place(i)) for i, t in enumerate(tasks)]
+        limit = Limit(options.job_seconds, progress)
+        for outcome in _trained(tasks, options.workers, limit, here):
+            outcomes[outcome.number] = outcome
+            progress.note(outcome)
+            if outcome.status is Status.FAILED and options.on_failure == "stop":
+                break
 
 
 def _decided(groups: Sequence[Group]) -> list[str]:
