@@ -5,13 +5,13 @@ from descent.signals import listen
 if __name__ == "__main__":  # before what takes seconds to import
     listen()
 
-import hydra
 from omegaconf import DictConfig
 
 from descent.cli import enter, one_sentence
+from descent.config.hydra_release import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="report")
+@entry_point("report")
 def main(cfg: DictConfig) -> None:
     """Read and check the runs first; the drawing libraries are imported when they are good."""
     with one_sentence():

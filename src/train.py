@@ -5,13 +5,13 @@ from descent.signals import listen
 if __name__ == "__main__":  # before what takes seconds to import
     listen()
 
-import hydra
 from omegaconf import DictConfig
 
 from descent.cli import enter, one_sentence
+from descent.config.hydra_release import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@entry_point("train")
 def main(cfg: DictConfig) -> float | None:
     """Run one job; the heavy imports wait until its options and its data are known to be good."""
     with one_sentence(cfg):

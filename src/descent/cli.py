@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config.blame import blamed, keep_traceback
 from descent.config.check import check, flatten
+from descent.config.hydra_release import compose_again, resolve
 from descent.config.keys import check_keys
 from descent.config.machine import check_counts
 from descent.config.spelling import CONF, command, install
@@ -60,9 +61,7 @@ in_python: ContextVar[bool] = ContextVar("in_python", default=False)
 # Python looks through all objects for cycles before it ends: over a second once torch is imported
 atexit.register(gc.freeze)
 
-OmegaConf.register_new_resolver(
-    "descent.run_dir", lambda resume, fresh: resume or fresh, replace=True
-)
+resolve("descent.run_dir", lambda resume, fresh: resume or fresh)
 
 
 def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> float:
@@ -81,11 +80,11 @@ def scaled_lr(base: float, batch: int | str, reference: int, scaling: str) -> fl
     return base * (batch / reference) ** (0.5 if scaling == "sqrt" else 1.0)
 
 
-OmegaConf.register_new_resolver("descent.command", command, replace=True)
-OmegaConf.register_new_resolver("descent.conf", lambda: str(from_here(CONF)), replace=True)
-OmegaConf.register_new_resolver("descent.scaled_lr", scaled_lr, replace=True)
-OmegaConf.register_new_resolver("descent.default_metric", default_metric, replace=True)
-OmegaConf.register_new_resolver("descent.direction", direction, replace=True)
+resolve("descent.command", command)
+resolve("descent.conf", lambda: str(from_here(CONF)))
+resolve("descent.scaled_lr", scaled_lr)
+resolve("descent.default_metric", default_metric)
+resolve("descent.direction", direction)
 
 
 def enter(main: Callable[[], Any]) -> None:
@@ -252,15 +251,10 @@ def _unknown(key: str, text: str, typed: Sequence[str] | None) -> str:
 
 def known_keys(typed: Sequence[str]) -> list[str]:
     """Return every option and group of the command's config, with the choices that were typed."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
     chosen = [a for a in typed if re.fullmatch(r"\w+=\w+", a) and (CONF / a.split("=")[0]).is_dir()]
-    GlobalHydra.instance().clear()
     for overrides in (chosen, []):
         try:
-            with initialize_config_dir(str(CONF), version_base="1.3"):
-                cfg = compose(Path(sys.argv[0]).stem, overrides=overrides)
+            cfg = compose_again(CONF, Path(sys.argv[0]).stem, overrides)
             break
         except (HydraException, OmegaConfBaseException):
             continue

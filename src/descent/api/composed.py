@@ -9,17 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from descent.api.given import Given
 from descent.cli import FrontDoor
+from descent.config.hydra_release import LAUNCHER, compose_main, sweeper_of
 from descent.config.spelling import CONF, command
 from descent.config.typed import understood
 from descent.errors import UserError
@@ -29,17 +25,14 @@ from descent.records.run import discard
 TRAIN = "train"  # the config's name, and the script's
 
 
-def _composed(words: Sequence[str], mode: RunMode) -> tuple[Hydra, DictConfig]:
+def _composed(words: Sequence[str], mode: RunMode) -> tuple[Any, DictConfig]:
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise UserError(
             f"'{flags[0]}' is a flag of the command line; from Python, give overrides as "
             "key=value (descent.sweep tries every combination of several values)."
         )
-    version.setbase("1.3")
-    hydra = Hydra.create_main_hydra2(TRAIN, create_config_search_path(str(CONF)))
-    overrides = understood(words, TRAIN)
-    return hydra, hydra.compose_config(TRAIN, overrides, mode)
+    return compose_main(CONF, TRAIN, understood(words, TRAIN), mode)
 
 
 @contextmanager
@@ -92,17 +85,14 @@ def swept(words: Sequence[str], given: Given | None) -> DictConfig:
     """
     hydra, cfg = _composed(words, RunMode.MULTIRUN)
     launcher = OmegaConf.select(cfg, "hydra.launcher._target_")
-    if launcher != "hydra_plugins.descent_stack.launcher.StackLauncher":
+    if launcher != LAUNCHER:
         raise UserError("descent.sweep trains with hydra/launcher=stack; leave the launcher out.")
     FrontDoor().on_multirun_start(cfg)
     directory = Path(str(cfg.hydra.sweep.dir))
     try:
         if given is not None:
             given.write(str(cfg.data.path))
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-        sweeper = Plugins.instance().instantiate_sweeper(
-            config=cfg, hydra_context=context, task_function=_no_task
-        )
+        sweeper = sweeper_of(hydra, cfg, _no_task)
         sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
     finally:
         discard(directory)

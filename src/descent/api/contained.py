@@ -21,7 +21,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra import version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobRuntime
@@ -29,6 +28,7 @@ from omegaconf.basecontainer import BaseContainer
 
 from descent.callbacks.live import silent
 from descent.cli import in_python, one_sentence
+from descent.config.hydra_release import base_keeper
 from descent.errors import DescentError, UserError
 from descent.records.run import LOG, LogFile
 from descent.signals import Interrupted, received
@@ -132,14 +132,14 @@ def _of_python() -> list[Callable[[], Any]]:
 
 def _of_hydra() -> list[Callable[[], Any]]:
     hydra, cfg = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-    base, job = version.getbase(), copy.deepcopy(JobRuntime.instance().conf)
+    put_base_back, job = base_keeper(), copy.deepcopy(JobRuntime.instance().conf)
     resolvers = dict(BaseContainer._resolvers)
     GlobalHydra.instance().clear()
 
     def put_back() -> None:
         GlobalHydra.instance().hydra = hydra
         HydraConfig.instance().cfg = cfg
-        version.VersionBase.instance().version_base = base
+        put_base_back()
         JobRuntime.instance().conf = job
         BaseContainer._resolvers = resolvers
 

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -30,6 +29,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from descent.config.hydra_release import arguments
 from descent.config.options import RULES
 from descent.config.spelling import CONF, command, program
 from descent.config.vocabulary import CHOICES
@@ -82,7 +82,7 @@ def understood(words: Sequence[str], script: str) -> list[str]:
 
 def _in_order(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return (flags with their values, overrides)."""
-    actions = get_args_parser()._option_string_actions
+    actions = arguments()._option_string_actions
     flags: list[str] = []
     overrides: list[str] = []
     waiting = list(words)
@@ -109,7 +109,7 @@ def _in_order(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _checked(flags: Sequence[str]) -> Namespace:
     """Return what the flags say, if they go together."""
-    parser = get_args_parser()
+    parser = arguments()
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"The flags cannot be read: {message}.")

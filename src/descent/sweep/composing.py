@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -201,11 +200,13 @@ class Composer:
             cfg.hydra.job.id, cfg.hydra.job.num = str(number), number
             if parsed:
                 naming = cfg.hydra.job.config.override_dirname
-                cfg.hydra.job.override_dirname = get_overrides_dirname(
-                    overrides=[o for o in parsed if not o.is_hydra_override()],
-                    kv_sep=naming.kv_sep, item_sep=naming.item_sep,
-                    exclude_keys=naming.exclude_keys,
-                )  # fmt: skip
+                lines = sorted(
+                    o.input_line or ""
+                    for o in parsed
+                    if not o.is_hydra_override() and o.key_or_group not in naming.exclude_keys
+                )
+                named = naming.item_sep.join(lines).replace("=", naming.kv_sep)
+                cfg.hydra.job.override_dirname = named
 
     def _directory(self, cfg: DictConfig, number: int, own: bool) -> Path:
         if self._by_number and not own:

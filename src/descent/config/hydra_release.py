@@ -1,0 +1,182 @@
+"""What depends on Hydra's release: on 1.3, which is required, and 1.4, of which there are rc's.
+
+No other file imports from `hydra._internal` or names a `version_base`: a test holds it.
+
+| | 1.3 | 1.4 |
+|---|---|---|
+| defaults | as of the `version_base` that one names | its own; naming one is deprecated |
+| what Hydra may build | anything but a list of known dangers | what Python code allows |
+| plugins | modules below `hydra_plugins` | those, and entry points of `hydra.plugins` |
+| Python 3.14 | its flags cannot be made: a help text is no text | yes |
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import hydra
+from hydra import version
+from hydra._internal import utils
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+RELEASE = tuple(int(part) for part in re.findall(r"\d+", hydra.__version__)[:2])
+NAMES_ITS_BASE = RELEASE < (1, 4)
+BASE: dict[str, Any] = {"version_base": "1.3"} if NAMES_ITS_BASE else {}
+# what Hydra itself builds of a config: its plugins, callbacks and logs; our own nodes never go
+# through it, but through `config/check.py`
+BUILT = ("descent.*", "hydra.*", "hydra_plugins.*", "logging.*", "optuna.samplers.*")
+POLICY: dict[str, Any] = {} if NAMES_ITS_BASE else {"execution_whitelist": BUILT}
+PLUGINS = "hydra.plugins"  # the group of entry points
+LAUNCHER = "hydra_plugins.descent_stack.launcher.StackLauncher"
+ABOUT_PLUGINS = ("hydra/launcher", "hydra/sweeper")
+
+stock_arguments = utils.get_args_parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes a help text that is no text, as Hydra 1.3 gives one; Python 3.14 looks into it."""
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        text = options.get("help")
+        if text is None or isinstance(text, str):
+            return super().add_argument(*names, **options)
+        action = super().add_argument(*names, **{**options, "help": None})
+        action.help = text
+        return action
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return Hydra's flags, on every Python."""
+    lenient = SimpleNamespace(**{**vars(argparse), "ArgumentParser": _Parser})
+    with _replaced(utils, "argparse", lenient):
+        return stock_arguments()
+
+
+@contextmanager
+def _replaced(where: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(where, name)
+    setattr(where, name, value)
+    try:
+        yield
+    finally:
+        setattr(where, name, before)
+
+
+def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Any]]:
+    """Return `hydra.main` for a script beside `conf/`.
+
+    Args:
+        name: of its config.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+        main = hydra.main(config_path="../conf", config_name=name, **BASE, **POLICY)(task)
+
+        @functools.wraps(task)
+        def run() -> Any:
+            register_plugins(sys.argv[1:])
+            with _replaced(sys.modules["hydra.main"], "get_args_parser", arguments):
+                return main()
+
+        return run
+
+    return decorate
+
+
+def register_plugins(words: Sequence[str]) -> None:
+    """Let Hydra 1.3 know the plugins that entry points name; 1.4 looks for them itself.
+
+    Looking takes 45 ms, so it is done where Hydra did not find our own below `hydra_plugins`, or
+    where a launcher or a sweeper is asked for.
+    """
+    from hydra.core.plugins import Plugins
+
+    plugins = Plugins.instance()
+    asked = any(word.startswith(ABOUT_PLUGINS) for word in words)
+    if not NAMES_ITS_BASE or (LAUNCHER in plugins.class_name_to_class and not asked):
+        return
+    for point in metadata.entry_points(group=PLUGINS):
+        try:
+            plugin = point.load()
+            plugins.register(plugin)
+        except Exception as error:  # of others; ours are tested
+            print(f"note: Hydra's plugin {point.name} cannot be loaded: {error}", file=sys.stderr)
+            continue
+        _admit(f"{plugin.__module__}.{plugin.__qualname__}")
+
+
+_admitted: set[str] = set()
+
+
+def _admit(name: str) -> None:
+    """Let Hydra 1.3 build a plugin that lies elsewhere than below `hydra_plugins`."""
+    from hydra.core.plugins import Plugins
+
+    if not _admitted:
+        stock = Plugins.is_in_toplevel_plugins_module
+        Plugins.is_in_toplevel_plugins_module = staticmethod(  # type: ignore[assignment]
+            lambda asked: stock(asked) or asked in _admitted
+        )
+    _admitted.add(name)
+
+
+def resolve(name: str, function: Callable[..., Any]) -> None:
+    """Let configs call a function by `${name:...}`; OmegaConf 2.4, of Hydra 1.4, renames this."""
+    # 2.3 has another function by the new name
+    renamed = "register_new_resolver" if NAMES_ITS_BASE else "register_resolver"
+    getattr(OmegaConf, renamed)(name, function, replace=True)
+
+
+def compose_main(conf: Path, name: str, overrides: list[str], mode: RunMode) -> tuple[Any, Any]:
+    """Compose a config with Hydra's own node, as its command does.
+
+    Returns:
+        The Hydra that did it, and the config.
+    """
+    from hydra._internal.hydra import Hydra
+
+    if NAMES_ITS_BASE:
+        version.setbase(BASE["version_base"])
+    register_plugins(overrides)
+    maker = Hydra.create_main_hydra2(name, utils.create_config_search_path(str(conf)))
+    return maker, maker.compose_config(name, overrides, mode)
+
+
+def compose_again(conf: Path, name: str, overrides: list[str]) -> DictConfig:
+    """Compose a config without Hydra's own node, whatever Hydra does already."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf), **BASE):
+        return hydra.compose(name, overrides=overrides)
+
+
+def sweeper_of(maker: Any, cfg: DictConfig, task: Callable[[DictConfig], Any]) -> Any:
+    """Return the sweeper that a config names, with its launcher."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.plugins import Plugins
+
+    context = HydraContext(config_loader=maker.config_loader, callbacks=Callbacks())
+    return Plugins.instance().instantiate_sweeper(
+        config=cfg, hydra_context=context, task_function=task
+    )
+
+
+def base_keeper() -> Callable[[], None]:
+    """Return what puts back the `version_base` of now."""
+    base = version.getbase()
+
+    def put_back() -> None:
+        version.VersionBase.instance().version_base = base
+
+    return put_back

@@ -1,0 +1,186 @@
+"""What depends on Hydra's release and on Python's: one module, `config/hydra_release.py`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.plugins.launcher import Launcher
+
+from descent.config import hydra_release
+
+ROOT = Path(__file__).parents[2]
+
+
+# ---- Python 3.14
+
+
+@pytest.fixture
+def strict_argparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let argparse look into help texts when a flag is added, as Python 3.14 does (gh-65865)."""
+    if sys.version_info >= (3, 14):
+        return
+    add = argparse._ActionsContainer.add_argument
+
+    def add_argument(self: Any, *names: Any, **options: Any) -> argparse.Action:
+        action = add(self, *names, **options)
+        if action.help and hasattr(self, "_get_formatter"):
+            try:
+                if "%" in action.help:
+                    self._get_formatter()._expand_help(action)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError("badly formed help string") from error
+        return action
+
+    monkeypatch.setattr(argparse._ActionsContainer, "add_argument", add_argument)
+
+
+@pytest.mark.usefixtures("strict_argparse")
+def test_hydras_flags_can_be_made_where_argparse_looks_into_help_texts() -> None:
+    if hydra_release.NAMES_ITS_BASE:
+        with pytest.raises(ValueError, match="badly formed help string"):
+            get_args_parser()
+    parser = hydra_release.arguments()
+    read = parser.parse_args(["-m", "a=1", "--cfg", "job"])
+    assert (read.multirun, read.overrides, read.cfg) == (True, ["a=1"], "job")
+    texts = {action.dest: f"{action.help}" for action in parser._actions}
+    assert "shell completion" in texts["shell_completion"]  # Hydra's help page prints it so
+
+
+def test_nothing_else_of_argparse_is_replaced() -> None:
+    before = argparse.ArgumentParser
+    hydra_release.arguments()
+    assert argparse.ArgumentParser is before
+    assert argparse.ArgumentParser().parse_args([]) == argparse.Namespace()
+
+
+# ---- plugins
+
+
+@pytest.fixture
+def plugins() -> Iterator[Plugins]:
+    kept = Singleton.get_state()
+    Singleton.set_state({k: v for k, v in kept.items() if k is not Plugins})
+    yield Plugins.instance()
+    Singleton.set_state(kept)
+
+
+def test_the_entry_points_of_the_project_name_its_own_plugins() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    points = project["entry-points"][hydra_release.PLUGINS]
+    named = {path.replace(":", ".") for path in points.values()}
+    assert hydra_release.LAUNCHER in named
+    for path in points.values():
+        module, _, name = path.partition(":")
+        assert f"{module}.{name}" in Plugins.instance().class_name_to_class
+        assert getattr(import_module(module), name).__module__ == module
+
+
+def test_a_plugin_is_found_by_its_entry_point_wherever_it_lies(
+    plugins: Plugins,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "acme_plugin.py").write_text(
+        "from hydra.plugins.launcher import Launcher\n"
+        "class Acme(Launcher):\n"
+        "    def __init__(self, size): self.size = size\n"
+        "    def setup(self, **_): pass\n"
+        "    def launch(self, job_overrides, initial_job_idx): return []\n"
+    )
+    about = tmp_path / "acme_plugin-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-plugin\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[hydra.plugins]\nacme = acme_plugin:Acme\nlost = acme_plugin:Lost\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = "acme_plugin.Acme"
+    hydra_release.register_plugins(["hydra/launcher=acme"])
+    assert name in plugins.class_name_to_class
+    from omegaconf import OmegaConf
+
+    made = plugins._instantiate(OmegaConf.create({"_target_": name, "size": 3}))
+    assert isinstance(made, Launcher)
+    assert made.size == 3
+    told = capsys.readouterr().err
+    assert told.startswith("note: Hydra's plugin lost cannot be loaded: ")
+    assert told.count("\n") == 1
+
+
+def test_a_launcher_that_hydra_overlooked_is_found_without_being_asked_for(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(
+        hydra_release.metadata, "entry_points", lambda group: looked.append(group) or []
+    )
+    hydra_release.register_plugins(["optimizer=sgd"])
+    assert looked == []  # 45 ms saved
+    del plugins.class_name_to_class[hydra_release.LAUNCHER]
+    hydra_release.register_plugins(["optimizer=sgd"])
+    assert looked == ([hydra_release.PLUGINS] if hydra_release.NAMES_ITS_BASE else [])
+
+
+# ---- Hydra 1.4
+
+
+@pytest.fixture(scope="module")
+def next_hydra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with Hydra's pre-release and all else from this one."""
+    place = tmp_path_factory.mktemp("hydra")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin" / "python"), "install"]
+    quiet = ["--quiet", "--disable-pip-version-check", "--retries=0", "--timeout=30"]
+    asked = [*pip, *quiet, "--pre", "hydra-core>=1.4.0rc1,<1.5"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        why = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        pytest.skip(f"a pre-release of Hydra 1.4 cannot be installed here: {why}")
+    (own,) = (place / "lib").glob("python3*/site-packages")
+    others = [p for p in sys.path if p.endswith("site-packages")]
+    (own / "others.pth").write_text("\n".join([*others, str(ROOT / "src")]) + "\n")
+    return place / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_runs_sweeps_and_python_work_with_the_next_hydra(next_hydra: Path, tmp_path: Path) -> None:
+    def typed(*words: str) -> str:
+        done = subprocess.run(
+            [str(next_hydra), *words], cwd=tmp_path, env={**os.environ, "COLUMNS": "100"},
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == "", "it warns"
+        return done.stdout
+
+    assert typed("-c", "import hydra; print(hydra.__version__)").startswith("1.4")
+    train = str(ROOT / "src" / "train.py")
+    small = ("data=iris", "model=linear", "stop.epochs=2")
+    told = typed(train, "-m", *small, "optimizer.lr=0.1,0.2", "report=false")
+    assert "2 runs: 2 ok" in told
+    typed(train, *small, "hydra.run.dir=run", "picture=false", "learner=mixup")
+    code = (
+        "import descent; small = ('data=iris', 'model=linear', 'stop.epochs=2');"
+        "run = descent.train(*small, quiet=True);"
+        "print(run.status, descent.load('run').status)"
+    )
+    assert typed("-c", code) == "ok ok\n"
+    refused = subprocess.run(
+        [str(next_hydra), train, "optimizer.learnin_rate=0.1"], cwd=tmp_path,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "did you mean 'optimizer.lr'?" in refused.stderr
