@@ -355,6 +355,8 @@ def test_a_run_ends_at_the_first_epoch_that_reaches_the_target_loss(train_run):
     value = f"{result['metrics']['train/full_loss']:.6g}"
     assert result["reason"] == f"full loss {value} reached the target 0.01 at step {n}"
     assert result["metrics"]["train/full_loss"] == pytest.approx(56 / 3 * r ** (2 * n), rel=1e-5)
+    ending = {"code": "target", "step": n, "target": 0.01, "value": result["ending"]["value"]}
+    assert result["ending"] == ending
 
 
 def test_a_run_stops_early_when_validation_loss_stops_improving(train_run):

@@ -119,6 +119,13 @@ def test_many_runs_are_shown_as_settings(
     assert len([line for line in shown.splitlines() if line.startswith("│")]) == 4
 
 
+def test_the_time_to_the_target_is_that_of_runs_whose_ending_is_one(tmp_path: Path) -> None:
+    sentence = "ValueError: nothing reached the target"
+    job(tmp_path, 0, ["seed=0"], seconds=2.0, ending={"code": "target", "step": 7})
+    job(tmp_path, 1, ["seed=1"], seconds=3.0, status="failed", reason=sentence)
+    assert [row["seconds_to_target"] for row in compare(tmp_path)] == [2.0, None]
+
+
 def test_jobs_without_a_result_are_listed_with_their_sentence(tmp_path: Path) -> None:
     job(tmp_path, 0, ["seed=0"])
     entry = {"overrides": ["seed=1"], "status": "failed", "reason": "its worker died"}

@@ -59,8 +59,8 @@ def follow(command: str, aim: str, **price: Any) -> None:
 
 def add_run(directory: Path, result: Mapping[str, Any]) -> None:
     """Add what `result.json` says of a run."""
-    kept = ("name", "status", "reason", "overrides", "step", "epoch", "samples", "seconds",
-            "metrics", "best")  # fmt: skip
+    kept = ("name", "status", "reason", "ending", "overrides", "step", "epoch", "samples",
+            "seconds", "metrics", "best")  # fmt: skip
     add("runs", {"directory": str(directory)} | {key: result.get(key) for key in kept})
 
 

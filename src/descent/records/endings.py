@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
@@ -56,6 +57,11 @@ class Reason(Enum):
         """The sentence, with its figures still to be filled in."""
         return self.value[1]
 
+    @property
+    def code(self) -> str:
+        """The word in `result.json` that says it to programs."""
+        return self.name.lower()
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -73,6 +79,11 @@ class Ending:
     def sentence(self) -> str:
         """The reason in words, figures filled in."""
         return self.reason.template.format(**self.figures)
+
+
+def ended_by(result: Mapping[str, Any], reason: Reason) -> bool:
+    """Whether a `result.json` says that its run ended for a reason."""
+    return bool((result.get("ending") or {}).get("code") == reason.code)
 
 
 class RunEnded(Exception):  # noqa: N818 - a run that ends early is not an error

@@ -11,13 +11,13 @@ from descent.errors import UserError
 from descent.files.atomic import write
 from descent.files.bounded import DamageError, read_json
 from descent.files.schema import Check, check_fields, each, is_text, maybe
+from descent.records.endings import Reason, ended_by
 from descent.records.run import Run
 
 RESULTS = "results.csv"
 JOBS = "jobs.json"  # the jobs of a multirun: number, overrides, directory, status and reason
 NOT_BEGUN = "not begun"
 REPEATS = "hydra.mode=RUN"  # repeats one job alone where a recipe asks for many
-TARGET = "reached the target"  # in the sentence of runs that a target ended
 
 
 def read_jobs(sweep: Path) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def _values(result: Mapping[str, Any]) -> dict[str, str]:
 
 def _figures(result: Mapping[str, Any], sweep: Path, job: Mapping[str, Any]) -> dict[str, Any]:
     row = {key: result.get(key) for key in ("status", "reason", "step", "samples", "seconds")}
-    if TARGET in str(result.get("reason")):
+    if ended_by(result, Reason.TARGET):
         row["seconds_to_target"] = result.get("seconds")
     row |= result.get("metrics") or {}
     best = result.get("best") or {}

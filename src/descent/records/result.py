@@ -87,6 +87,7 @@ def after(begun: Mapping[str, Any], ending: Ending, figures: RunFigures) -> dict
         **begun,
         "status": ending.status,
         "reason": ending.sentence,
+        "ending": {"code": ending.reason.code, **ending.figures},
         "stopped_early": ending.reason in STOPPED_EARLY,
         "step": ending.figures.get("step", figures.step),
         "epoch": figures.epoch,

@@ -46,7 +46,7 @@ from descent.files.schema import (
     told,
 )
 from descent.records.document import speakable
-from descent.records.endings import Status
+from descent.records.endings import Reason, Status
 
 CONFIG, DATA, RESULT, LOG = "config.yaml", "data.json", "result.json", "train.log"
 SWEEP = "multirun.yaml"  # Hydra's, in the directory of a multirun
@@ -93,8 +93,21 @@ def _is_best(value: Any) -> bool:
     return counts and every(maybe(is_number))(value.get("metrics"))
 
 
+def _is_ending(value: Any) -> bool:
+    """Whether a value is an ending's code with its figures."""
+    if not isinstance(value, dict):
+        return False
+    codes = [reason.code for reason in Reason]
+    return value.get("code") in codes and every(maybe(_is_scalar))(value)
+
+
+def _is_scalar(value: Any) -> bool:
+    return is_number(value) or is_text(value)
+
+
 RESULT_FIELDS: Mapping[str, tuple[Check, str]] = {
     "reason": TEXT,
+    "ending": (maybe(_is_ending), "a known code with its figures"),
     "name": TEXT,
     "overrides": (maybe(each(is_text)), "a list of texts"),
     "optimized_metric": (maybe(is_text), "a text"),

@@ -12,7 +12,7 @@ import numpy as np
 from descent.data.arrays import Task
 from descent.errors import counted
 from descent.files.atomic import replacing
-from descent.records.endings import Status
+from descent.records.endings import Reason, Status, ended_by
 from descent.records.tables import FULL_LOSS, RUNNING_LOSS, VAL_LOSS, column, read_table
 from descent.report.record import Axis, Curve, Record, show
 from descent.report.style import (
@@ -317,7 +317,7 @@ def _compared(
 
 def _quickest(records: Sequence[Record], fine: list[int]) -> list[str]:
     """Return who reached a target first, where all that ended well were ended by one."""
-    hit = [records[i] for i in fine if "reached the target" in str(records[i].result["reason"])]
+    hit = [records[i] for i in fine if ended_by(records[i].result, Reason.TARGET)]
     if len(hit) < max(2, len(fine)):
         return []
     hit.sort(key=lambda record: int(record.result["step"]))
