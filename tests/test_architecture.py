@@ -41,8 +41,9 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WALLS = {
     "hydra": [
         "descent.cli", "descent.config.check", "descent.config.hydra_release",
-        "descent.config.typed", "descent.job", "descent.sweep.composing", "descent.sweep.hydra",
-        "descent.sweep.sampling", "descent.sweep.after", "descent.api", "hydra_plugins",
+        "descent.config.located", "descent.config.typed", "descent.job", "descent.sweep.composing",
+        "descent.sweep.hydra", "descent.sweep.sampling", "descent.sweep.after", "descent.api",
+        "hydra_plugins",
     ],
     "lightning": [
         "descent.data.module", "descent.engine", "descent.callbacks",

@@ -27,7 +27,7 @@ KILLED = "crash/test_crash.py::test_whatever_process_of_a_sweep_is_killed_its_sw
 KINDS = {
     "A1 a run directory runs code": (TAMPERED, "files/test_bounded.py::test_what_a_config_of_ours_never_holds_is_refused_by_place"),
     "A2 sweep_dir= deletes what it did not make": ("test_ending.py::test_a_sweep_clears_no_directory_with_files_of_others", "files/test_atomic.py::test_only_a_directory_of_known_files_is_cleared"),
-    "A3 code of the user's ends the sweep": ("test_ending.py::test_what_a_model_does_to_its_process_costs_its_job_alone", "test_ending.py::test_what_a_source_of_data_does_to_its_process_costs_its_job_alone"),
+    "A3 code of the user's ends the sweep": ("test_ending.py::test_what_a_model_does_to_its_process_costs_its_job_alone", "test_ending.py::test_what_a_source_of_data_does_to_its_process_costs_its_job_alone", "config/test_located.py::test_a_module_that_ends_its_process_is_refused"),
     "A4 a full or read-only disk": ("test_ending.py::test_a_full_disk_is_one_sentence_and_nothing_is_lost", "test_ending.py::test_a_full_disk_ends_a_sweep_in_one_sentence_and_it_can_be_gone_on_with", "test_ending.py::test_a_read_only_disk_is_one_sentence", "test_ending.py::test_a_limit_of_file_sizes_is_one_sentence_and_the_run_can_be_gone_on_with", "files/test_atomic.py::test_a_full_disk_is_one_sentence_whatever_the_library", CRASHED),
     "A5 a row recorded twice": ("test_ending.py::test_a_row_is_recorded_once_though_the_run_is_stopped_before_its_first_step", CRASHED),
     "A6 two launches in one directory": ("test_ending.py::test_of_two_commands_for_one_directory_one_has_it", "files/test_atomic.py::test_of_many_that_claim_at_once_one_has_it"),

@@ -19,10 +19,10 @@ from descent.config.check import (
     check,
     check_targets,
     flatten,
-    locate,
     plain,
     targets,
 )
+from descent.config.located import locate
 from descent.config.options import FAMILIES, RULES, Rule
 from descent.config.overruled import of_training
 from descent.errors import UserError

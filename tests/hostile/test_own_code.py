@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,13 @@ def test_the_readmes_own_code_trains_and_is_read_back(warm: Warm, tmp_path: Path
         environment={"PYTHONPATH": "."},
     )  # fmt: skip
     assert warm.problems(back, tmp_path / "1") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="tried in a fork, there")
+def test_a_multirun_with_a_module_that_ends_its_process_is_refused(warm: Warm) -> None:
+    case = Case(
+        "a deadly module", says="In job 0 .*cannot be used: importing it ends .* by SIGABRT",
+        command="train -m data=iris model=linear,mlp model._target_=deadly.Mine",
+        files={"deadly.py": "import os; os.abort()"}, environment={"PYTHONPATH": "."},
+    )  # fmt: skip
+    assert warm.problems(case) == []

@@ -12,7 +12,6 @@ import inspect
 import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from omegaconf.errors import (
 )
 
 from descent.config import trusted
+from descent.config.located import locate
 from descent.config.options import FAMILIES, NAMES, REQUIRED, RULES, Rule
 from descent.config.vocabulary import VALUES
 from descent.errors import ForeignError, UserError, did_you_mean, first_line
@@ -390,38 +390,6 @@ WRITERS = ("callbacks.", "logger.", "trainer.")  # places of what writes files
 @functools.cache
 def _tell_added(source: str, added: tuple[str, ...]) -> None:
     log.info("trust lets %s run %s", source, ", ".join(added))
-
-
-def locate(target: str, where: str) -> Callable[..., Any]:
-    """Return the callable a `_target_` names.
-
-    Raises:
-        UserError: no such module or name.
-    """
-    from hydra.utils import get_object
-
-    try:
-        _silence_hydra()
-        found = get_object(trusted.moved(target))
-    except Exception as error:
-        raise UserError(f"{where}={target} cannot be found{_why(target, error)}") from error
-    if not callable(found):
-        raise UserError(f"{where}={target} is not something that can be called.")
-    return found
-
-
-def _silence_hydra() -> None:
-    """Let Hydra only raise what it would otherwise print as well."""
-    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
-
-
-def _why(target: str, error: Exception) -> str:
-    """Return what is wrong with a target: a name near to it, or Python's own words."""
-    module, _, name = target.rpartition(".")
-    if module in sys.modules:
-        known = [n for n in vars(sys.modules[module]) if not n.startswith("_")]
-        return did_you_mean(name, known) or f": {module} has no '{name}'."
-    return f": {first_line(error.__cause__ or error)}."
 
 
 def build(node: Any, where: str, *, offer: Mapping[str, Any] | None = None, **given: Any) -> Any:

@@ -15,7 +15,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from descent.config.check import BUILT, BUILT_BY_NAME, flatten, locate
+from descent.config.check import BUILT, BUILT_BY_NAME, flatten
+from descent.config.located import locate
 from descent.config.options import FAMILIES, RULES
 from descent.config.spelling import CONF
 from descent.config.typed import choices

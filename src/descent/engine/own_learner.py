@@ -17,7 +17,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from descent.config.check import build, locate
+from descent.config.check import build
+from descent.config.located import locate
 from descent.data.prepare import Description
 from descent.engine.losses import criterion
 from descent.engine.schedules import Schedule
