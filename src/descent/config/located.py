@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import functools
+import io
 import logging
 import multiprocessing
 import os
@@ -107,10 +108,10 @@ def _import(target: str, writes: int) -> NoReturn:
     from hydra.utils import get_object
 
     try:
-        silent = open(os.devnull, "r+")  # noqa: PTH123, SIM115 - to the process's end
-        sys.stdin = sys.stdout = sys.stderr = silent  # which need not be the streams below
+        silent = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
-            os.dup2(silent.fileno(), stream)
+            os.dup2(silent, stream)
+        sys.stdin = sys.stdout = sys.stderr = io.StringIO()  # which need not write to those
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with suppress(BaseException):  # which the process that imports it next has to tell
