@@ -113,6 +113,15 @@ def test_the_readmes_tree_names_the_modules_there_are() -> None:
         assert top <= named, f"not in the tree: {sorted(top - named)}"
 
 
+def test_the_files_that_documents_name_are_there() -> None:
+    roots = (ROOT, SRC, SRC / "descent", ROOT / "tests")
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = re.sub(r"^```.*?^```", "", (ROOT / name).read_text(), flags=re.M | re.S)
+        named = set(re.findall(r"`([\w/]+/[\w.]+\.(?:py|yaml|json))`", text))
+        gone = [n for n in named if not any((root / n).exists() for root in roots)]
+        assert [n for n in gone if not n.endswith("mine.yaml")] == [], name  # the reader's own
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     paths = {".".join(p.relative_to(SRC).with_suffix("").parts): p for p in SRC.rglob("[a-z]*.py")}
     graph: dict[str, set[str]] = {name: set() for name in paths}
