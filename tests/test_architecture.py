@@ -75,7 +75,7 @@ BEFORE_TORCH = [
     "descent.cli", "descent.evaluation", "descent.models.landscapes",
     *("descent.files", "descent.config", "descent.dashboard"),
     *(f"descent.records.{n}" for n in ("run", "endings", "multirun", "tables", "eventfile")),
-    *("descent.records.document", "descent.data.row_weights"),
+    *("descent.records.document", "descent.data.row_weights", "descent.data.drawing"),
     *(f"descent.analysis.{n}" for n in ("summary", "trials")),
     *(f"descent.data.{n}" for n in ("arrays", "bundled", "line", "table", "landscape", "layout")),
     *(f"descent.data.{n}" for n in ("reading", "columns", "encoding", "split", "scale", "prepare")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_diabetes, load_digits
 
 from descent.data import bundled
 from descent.data.arrays import Arrays, Task, check_arrays, fingerprint, numeric
@@ -159,3 +160,16 @@ def test_unusable_arrays_are_refused(features: list, targets: list, sentence: st
 def test_finite_values_whose_sum_overflows_are_no_mistake() -> None:
     huge = np.array([[1e308], [1.5e308]])
     check_arrays(Arrays(huge, np.ones(2), Task.REGRESSION, ()))
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["its files", "through it"])
+def test_what_is_read_without_scikit_learn_is_what_it_reads(found, monkeypatch) -> None:
+    if not found:
+        monkeypatch.setattr(bundled, "find_spec", lambda name: None)
+    for ours, theirs in (
+        (bundled.digits(), load_digits()),
+        (bundled.diabetes(), load_diabetes()),
+    ):
+        np.testing.assert_array_equal(ours.features, theirs.data)
+        np.testing.assert_array_equal(ours.targets, theirs.target)
+        assert ours.feature_names == tuple(theirs.feature_names)

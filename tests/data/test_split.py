@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
 
 from descent.data.arrays import Arrays, Task, numeric
 from descent.data.bundled import iris
+from descent.data.drawing import draw
 from descent.data.split import split_rows
 from descent.errors import UserError
 
@@ -205,3 +209,19 @@ def test_folds_cut_all_but_the_test_rows_into_equal_parts(arrays: Arrays) -> Non
 def test_folds_that_cannot_be_had_are_refused(options: dict[str, int], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         split_rows(regression(10), 0.1, 0.1, seed=0, **options)
+
+
+@given(
+    st.lists(st.integers(2, 12), min_size=1, max_size=5), st.integers(0, 2**32 - 1), st.data(),
+    st.booleans(),
+)  # fmt: skip
+def test_the_rows_drawn_are_scikit_learns(sizes, seed, data, stratified) -> None:
+    classes = np.random.RandomState(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    rows = len(classes)
+    count = data.draw(st.integers(len(sizes), rows - len(sizes)))
+    of_class = classes if stratified else None
+    expected = train_test_split(
+        np.arange(rows), test_size=count, random_state=seed, stratify=of_class
+    )
+    for mine, theirs in zip(draw(rows, count, seed, of_class), expected, strict=True):
+        np.testing.assert_array_equal(mine, np.sort(theirs))

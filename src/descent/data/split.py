@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from descent.data.arrays import Arrays
+from descent.data.drawing import draw
 from descent.errors import UserError
 from descent.shapes import Int
 
@@ -190,8 +191,6 @@ class _Cutter:
 
         In proportion to the classes, where each side can have one of each.
         """
-        from sklearn.model_selection import train_test_split
-
         classes = self._arrays.targets[rows] if self._classes else None
         if classes is not None:
             present = np.unique(classes, return_counts=True)[1]
@@ -201,7 +200,5 @@ class _Cutter:
                     "proportion: they are drawn at random"
                 )
                 classes = None
-        others, drawn = train_test_split(
-            rows, test_size=count, random_state=self._seed, stratify=classes
-        )
-        return np.sort(others), np.sort(drawn)
+        others, drawn = draw(len(rows), count, self._seed, classes)
+        return np.sort(rows[others]), np.sort(rows[drawn])

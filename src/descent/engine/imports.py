@@ -1,21 +1,35 @@
-"""What importing Lightning, or making an optimizer, loads of torch and no fit of Descent's uses.
+"""What importing Lightning, or making an optimizer, loads and no fit of Descent's uses.
 
 `torch._dynamo`, the front of torch's compiler, brings sympy along and takes a second or two. It is
 loaded for three things: a class to compare with, a decorator that matters within compiled code, and
 a flag of the compiler's. While nothing is compiled, stand-ins do for all. Whoever compiles loads it
 as ever.
+
+torchmetrics brings all its metrics along, with scipy and pyplot, and Lightning compares with two
+classes of it. The rest comes when it is asked for.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
 COMPILER = "torch._dynamo"
 FLAGS = "torch._inductor"  # whose config.deterministic is set; it loads the former
+METRICS = "torchmetrics"
+PLOTS = "torchmetrics.utilities.plot"  # which loads pyplot for what few draw
+COMPARED = {  # what Lightning asks of torchmetrics, by the module that has it
+    "Metric": f"{METRICS}.metric",
+    "MetricCollection": f"{METRICS}.collections",
+    "__version__": f"{METRICS}.__about__",
+}
 
 
 class _Compiled(type):
@@ -62,17 +76,71 @@ def without_compiler() -> Iterator[None]:
                 del function.__dynamo_disable
 
 
+class _Later(ModuleType):
+    """A package whose `__init__` runs when more names are asked of it than `COMPARED`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what needs no more than its own module; for any other name become whole."""
+        if name in COMPARED:
+            import_module(f"{METRICS}.utilities")  # first, as in the package: they go in a circle
+            return getattr(import_module(COMPARED[name]), name)
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)
+        with _whole:
+            if type(self) is _Later:
+                spec: Any = self.__spec__
+                self.__class__ = ModuleType  # type: ignore[assignment]
+                spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+_whole = RLock()
+
+
+def _plot(*given: Any, **options: Any) -> Any:
+    """Draw a metric: the real module is loaded when somebody does."""
+    return import_module(PLOTS).plot_single_or_multi_val(*given, **options)
+
+
+@contextmanager
+def without_metrics() -> Iterator[None]:
+    """Keep what is imported within from loading more of torchmetrics than `COMPARED`.
+
+    The package becomes whole as soon as another name is asked of it. Its modules can be imported.
+    """
+    spec = find_spec(METRICS) if METRICS not in sys.modules else None
+    if spec is None:
+        yield
+        return
+    package, plots = module_from_spec(spec), ModuleType(PLOTS)
+    package.__class__ = _Later
+    vars(package)["_logger"] = logging.getLogger(METRICS)  # its own, to which it adds a handler
+    stand_in: Any = plots
+    stand_in._AX_TYPE = stand_in._PLOT_OUT_TYPE = object  # of annotations
+    stand_in.plot_single_or_multi_val = _plot
+    sys.modules[METRICS], sys.modules[PLOTS] = package, plots
+    try:
+        yield
+    except BaseException:
+        for name in [n for n in sys.modules if n.split(".")[0] == METRICS]:
+            del sys.modules[name]
+        raise
+    finally:
+        if sys.modules.get(PLOTS) is plots:
+            del sys.modules[PLOTS]
+
+
 def import_lightning(load: Callable[[], object] | None = None) -> bool:
-    """Import Lightning, without the compiler if that can be; return whether it could.
+    """Import Lightning, without what is spared if that can be; return whether it could.
 
     Args:
         load: imports it.
     """
     load = load or _load
     try:
-        with without_compiler():
+        with without_compiler(), without_metrics():
             load()
-    except Exception:  # a release that uses more of the compiler
+    except Exception:  # a release that uses more of them
         load()
         return False
     return True

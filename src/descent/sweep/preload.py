@@ -21,7 +21,6 @@ from descent.engine.imports import import_lightning
 def _import_more() -> None:
     import_lightning()
     import polars  # noqa: F401
-    import sklearn.datasets  # noqa: F401
     from torch.utils.tensorboard import summary  # noqa: F401
 
     import descent.training  # noqa: F401
