@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -26,7 +26,7 @@ NAMES = {FULL_LOSS: "full loss", RUNNING_LOSS: "running loss"}
 
 @dataclass(frozen=True)
 class Band:
-    """Full loss (else running loss) over steps of a setting's trials.
+    """Full loss (else running loss) over steps, or samples, of a setting's trials.
 
     Args:
         label: such as `adam, lr=0.01`.
@@ -65,9 +65,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Bands:
-    """The best setting of each optimizer, the worst one, and the lost.
+    """The best setting of each optimizer (or of each sweep), the worst one, and the lost.
 
-    Args: name of the loss; those; by what they are the best and the worst, in words.
+    Args: name of the loss; those; by what they are the best and the worst, in words; what each is
+    the best of; what the loss is told over.
     """
 
     loss: str
@@ -75,6 +76,8 @@ class Bands:
     worst: Band | None
     lost: tuple[Lost, ...]
     by: str = ""
+    of: str = "optimizer"
+    x: str = "step"
 
 
 def bands(study: Study, settings: Sequence[Setting], by: str = "") -> Bands:
@@ -89,11 +92,7 @@ def bands(study: Study, settings: Sequence[Setting], by: str = "") -> Bands:
         by: the label of the measure that orders them.
     """
     whole = [s for s in settings if s.standing == "complete"]
-    within = bool(_callback(study).get("every_n_steps"))
-    readers: dict[str, Reader] = {
-        FULL_LOSS: lambda directory: full_loss(directory, within),
-        RUNNING_LOSS: lambda directory: recorded(directory, RUNNING_LOSS),
-    }
+    readers = _readers(study)
     some = [t for s in whole[:1] for t in s.trials] or list(study.trials[:1])
     name = FULL_LOSS if any(len(readers[FULL_LOSS](t.directory)) for t in some) else RUNNING_LOSS
     keys = [key for key in study.swept if is_problem(key) or key == OPTIMIZER]
@@ -108,17 +107,53 @@ def bands(study: Study, settings: Sequence[Setting], by: str = "") -> Bands:
     return Bands(NAMES[name], tuple(drawn), worst, tuple(lost), by)
 
 
+def bands_of_sweeps(chosen: Sequence[tuple[str, Study, Setting]], by: str) -> Bands:
+    """Return the curves of one setting of each of several sweeps.
+
+    They are told over samples where a step of one takes more rows than a step of another.
+
+    Args:
+        chosen: what each sweep is called, the sweep, and the setting of it.
+        by: the label of the measure by which it is its best.
+    """
+    readers = [_readers(study) for _, study, _ in chosen]
+    firsts = [setting.trials[0] for _, _, setting in chosen]
+    known = zip(readers, firsts, strict=True)
+    name = FULL_LOSS if all(len(r[FULL_LOSS](t.directory)) for r, t in known) else RUNNING_LOSS
+    rows = {round((t.samples or 0) / t.step) for t in firsts if t.step}
+    x = "samples" if len(rows) > 1 else "step"
+    drawn = []
+    for (called, _, setting), read in zip(chosen, readers, strict=True):
+        band = _band(setting, read[name], x)
+        if band is not None:
+            # named by its sweep alone: two sweeps may have picked one optimizer
+            told = f"{called}: {band.label or 'the only setting'}"
+            drawn.append(replace(band, label=told, setting=replace(setting, values={})))
+    return Bands(NAMES[name], tuple(drawn), None, (), by, "sweep", x)
+
+
+def _readers(study: Study) -> dict[str, Reader]:
+    within = bool(_callback(study).get("every_n_steps"))
+    return {
+        FULL_LOSS: lambda directory: full_loss(directory, within),
+        RUNNING_LOSS: lambda directory: recorded(directory, RUNNING_LOSS),
+    }
+
+
 def _callback(study: Study) -> dict[str, object]:
     return (study.config.get("callbacks") or {}).get("full_loss") or {}
 
 
-def _band(setting: Setting, read: Reader) -> Band | None:
+def _band(setting: Setting, read: Reader, x: str = "step") -> Band | None:
     """Return quartiles at the steps that all trials have; None where there are none."""
     tracks = [read(trial.directory) for trial in setting.trials]
-    step = reduce(np.intersect1d, [track.step for track in tracks])
+    steps: list[np.ndarray] = [getattr(track, x) for track in tracks]
+    step = reduce(np.intersect1d, steps)
     if not len(step):
         return None
-    each = np.array([track.loss[np.searchsorted(track.step, step)] for track in tracks])
+    each = np.array(
+        [track.loss[np.searchsorted(own, step)] for track, own in zip(tracks, steps, strict=True)]
+    )
     low, median, high = np.quantile(each, [0.25, 0.5, 0.75], axis=0)
     ends = np.array([_end(track) for track in tracks])
     return Band(label(setting.values), setting, step, low, median, high, each, ends)

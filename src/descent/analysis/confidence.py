@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -108,7 +108,7 @@ def may_be_best(table: np.ndarray) -> np.ndarray:
         mean = part.mean(axis=1)
         away = mean - mean.min()
         count, seeds = part.shape
-        level = LEVELS.get(seeds, LEVEL)
+        level = _level(seeds)
         error, freedom = _errors(part)
         t = np.divide(away, error, out=np.zeros(count), where=error > 0)
         gone = t > _range(count, freedom, level) / math.sqrt(2)
@@ -269,7 +269,9 @@ class Effect:
     won: float
 
 
-def effect(better: Sequence[Setting], worse: Sequence[Setting], measure: Measure) -> Effect | None:
+def effect(
+    better: Sequence[Setting], worse: Sequence[Setting], measure: Measure, more: int = 0
+) -> Effect | None:
     """Compare the best settings of two contenders; None without common seeds.
 
     The interval holds for all differences between settings of the two at once (studentized range),
@@ -279,6 +281,7 @@ def effect(better: Sequence[Setting], worse: Sequence[Setting], measure: Measure
     Args:
         better, worse: their settings that lost no trial, best first.
         measure: what they were compared by.
+        more: settings of further contenders, with which each of the two is compared as well.
 
     Source: Agarwal et al. (2021), *Deep reinforcement learning at the edge of the statistical
     precipice*, section 4.3, for the pairs of seeds.
@@ -300,15 +303,51 @@ def effect(better: Sequence[Setting], worse: Sequence[Setting], measure: Measure
     else:
         variance, freedom = _variances(scale)
         error = math.sqrt(float(variance[first] + variance[second]) / len(seeds))
-    half = _range(count, freedom, LEVELS.get(len(seeds), LEVEL)) / math.sqrt(2) * error
-    ends = (away - half, away + half)
-    size, low, high = (math.expm1(v) if ratio else v for v in (away, *ends))
-    won = np.subtract.outer(badness_of(one, measure), badness_of(other, measure))
+    half = error * _range(count + more, freedom, _level(len(seeds))) / math.sqrt(2)
+    return _effect(better[0], worse[0], measure, Interval(away - half, away + half), ratio)
+
+
+def effect_apart(
+    better: Sequence[Setting], worse: Sequence[Setting], measure: Measure, more: int = 0
+) -> Effect | None:
+    """Compare the best settings of two contenders that share no seeds; None with one seed.
+
+    As `effect`, but for the spread: it is that of each setting's own seeds, moderated over the
+    settings of its contender, and the freedom is that of the contender which has less.
+    """
+    many = [len(s[0].scores) for s in (better, worse)]
+    if min(many) < LEAST_SEEDS:
+        return None
+    own = [[s for s in of if len(s.scores) == count] for of, count in zip((better, worse), many,
+           strict=True)]  # fmt: skip
+    tables = [np.array([list(s.scores.values()) for s in group]) for group in own]
+    ratio = measure.lower and all(bool((table > 0).all()) for table in tables)
+    means, errors, freedoms = [], [], []
+    for table, count in zip(tables, many, strict=True):
+        scale = np.log(table) if ratio else (table if measure.lower else -table)
+        variance, freedom = moderated(scale.var(axis=1, ddof=1), count - 1)
+        means.append(float(scale[0].mean()))
+        errors.append(float(variance[0]) / count)
+        freedoms.append(min(freedom, len(scale) * (count - 1)))
+    away = means[1] - means[0]
+    quantile = _range(sum(map(len, own)) + more, min(freedoms), _level(min(many)))
+    half = math.sqrt(sum(errors)) * quantile / math.sqrt(2)
+    return _effect(better[0], worse[0], measure, Interval(away - half, away + half), ratio)
+
+
+def _level(seeds: int) -> float:
+    return LEVELS.get(seeds, LEVEL)
+
+
+def _effect(
+    better: Setting, worse: Setting, measure: Measure, away: Interval, ratio: bool
+) -> Effect:
+    """Return an effect whose interval, around its size, lies on the scale of `badness`."""
+    size, low, high = (
+        math.expm1(v) if ratio else v for v in ((away.low + away.high) / 2, away.low, away.high)
+    )
+    sign = 1 if measure.lower else -1
+    scores = (np.array(list(one.scores.values())) for one in (better, worse))
+    won = sign * np.subtract.outer(*scores)
     pairs = float((won < 0).sum() + (won == 0).sum() / 2)
-    return Effect(better[0], worse[0], size, Interval(low, high), ratio, won.size, pairs)
-
-
-def badness_of(scores: Mapping[str, float], measure: Measure) -> np.ndarray:
-    """Return the scores of a setting so that less is better."""
-    found = np.array(list(scores.values()))
-    return found if measure.lower else -found
+    return Effect(better, worse, size, Interval(low, high), ratio, won.size, pairs)

@@ -145,15 +145,25 @@ def _bracket(place: Place, winner: Setting, rate: str) -> list[float]:
     return [float(f"{v:.2g}") for v in inner if low * 0.99 <= v <= high * 1.01]
 
 
-def confirm(study: Study, winner: Setting, tied: Sequence[Setting]) -> Next | None:
-    """Return the sweep that repeats the winner and all tied with it, and nothing else."""
+def confirm(
+    study: Study, winner: Setting, tied: Sequence[Setting], beside: Sequence[Trial] = ()
+) -> Next | None:
+    """Return the sweep that repeats the winner and all tied with it, and nothing else.
+
+    Args:
+        study: the trials.
+        winner: the best.
+        tied: those that may be the best too.
+        beside: trials of other sweeps, whose seeds are not fresh either.
+    """
     if not study.swept:
         return first(study)
     who = "the best setting" if not tied else f"the best setting and the {len(tied)} tied with it"
     if len(tied) == 1:
         who = "the best setting and the one tied with it"
     chosen = [dict(s.values) for s in (winner, *tied)]
-    return command(study, chosen, _fresh(study), f"confirm {who} with fresh {_fresh_word(study)}s")
+    seeds = _fresh(replace(study, trials=(*study.trials, *beside)))
+    return command(study, chosen, seeds, f"confirm {who} with fresh {_fresh_word(study)}s")
 
 
 def repeat(study: Study, winner: Setting) -> str:

@@ -137,7 +137,7 @@ def effect_words(found: Effect, measure: Measure) -> str:
     better, worse = (text(s.values[OPTIMIZER]) for s in (found.better, found.worse))
     low, high, size = found.interval.low, found.interval.high, found.size
     if found.ratio:
-        by = f"{_percent(size)} (95%: {_percent(low)} to {_percent(high)})"
+        by = f"{percent(size)} (95%: {percent(low)} to {percent(high)})"
         what = f"the {measure.label} of {worse} is larger than that of {better} by {by}"
     else:
         by = f"{size:.2g} (95%: {low:.2g} to {high:.2g})"
@@ -148,8 +148,9 @@ def effect_words(found: Effect, measure: Measure) -> str:
     return f"Each at its own best setting, {what}; {better} is better in {won}."
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%" if abs(share) < 10 else f"{100 * share:,.0f}%"
+def percent(share: float) -> str:
+    """Return 0.123 as 12%, and 12.3 as 1,230%."""
+    return f"{float(f'{100 * share:.2g}'):,.5g}%"
 
 
 def split_words(study: Study, winner: Setting, measure: Measure) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from descent.api.contained import contained
 from descent.api.ledger import Runs, runs
 from descent.api.trained import TrainedRun
+from descent.errors import DescentError
 
 if TYPE_CHECKING:
+    from descent.report.comparison import ComparisonReporting
     from descent.report.style import Picture
 
 
@@ -68,6 +70,24 @@ class SweepResult:
 
         return of_sweep(self.directory, number)
 
+    def compare(self, *others: SweepResult | str | Path, measure: str | None = None) -> Compared:
+        """Return this sweep beside others of the same problem, as `report.py sweep=[...]` does.
+
+        Args:
+            others: further sweeps, or their directories.
+            measure: what to compare by; None for the metric that all of them optimized.
+
+        Raises:
+            DescentError: they are not of one problem, or optimized different metrics.
+        """
+        from descent.report.comparison import open_comparison
+
+        places = [o.directory if isinstance(o, SweepResult) else Path(o) for o in others]
+        if not places:
+            raise DescentError("Name another sweep to compare this one with.")
+        with contained(quiet=True):
+            return Compared(open_comparison([self.directory, *places], measure))
+
     def __repr__(self) -> str:
         return f"SweepResult({str(self.directory)!r}): {self.runs.counted}"
 
@@ -75,3 +95,57 @@ class SweepResult:
         from descent.api.shown import block
 
         return block("<br>".join(map(escape, self.answer)), self.runs._repr_html_(), [])
+
+
+class Compared:
+    """Several sweeps of one problem, of `SweepResult.compare`."""
+
+    def __init__(self, reporting: ComparisonReporting) -> None:
+        self._reporting = reporting
+
+    @cached_property
+    def answer(self) -> tuple[str, ...]:
+        """Which sweep has the best setting, by how much, and how sure that is, in sentences."""
+        from descent.report.comparison import answer_of
+
+        lead, told = answer_of(self._reporting.found)
+        return (*lead, *told)
+
+    @property
+    def winners(self) -> list[dict[str, Any]]:
+        """The best setting of each sweep, best first, and how far it is behind the first."""
+        from descent.report.comparison import noted
+
+        return noted(self._reporting)
+
+    def plot(self) -> Picture:
+        """Return the loss curves of the best settings of the two best sweeps.
+
+        Raises:
+            DescentError: their runs recorded no loss.
+        """
+        from descent.report.comparison import overlay
+        from descent.report.style import look
+
+        with contained(quiet=True), look():
+            picture = overlay(self._reporting.found)
+        if picture is None:
+            raise DescentError("The runs recorded no loss, so there are no curves.")
+        return picture
+
+    def report(self) -> Path:
+        """Write the page with its pictures and tables; return its directory."""
+        from descent.report.comparison import report_comparison
+
+        with contained(quiet=True):
+            return report_comparison(self._reporting)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.answer)
+
+    def _repr_html_(self) -> str:
+        from descent.api.shown import block, table
+        from descent.report.comparison import winners_table
+
+        found = winners_table(self._reporting.found)
+        return block("<br>".join(map(escape, self.answer)), table(found.heads, found.rows), [])

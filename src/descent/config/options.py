@@ -327,7 +327,7 @@ RULES: dict[str, Rule] = {
     "overwrite": BOOL,
     "accelerator": TEXT,
     # report.yaml
-    "multirun": OPTIONAL_TEXT,
+    "multirun": Rule(str, words=(None,), filled=True, listable=True),
     "best": BOOL,
     "x": _one_of("step", "epoch", "samples", "seconds"),
     "measure": OPTIONAL_TEXT,

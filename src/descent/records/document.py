@@ -98,7 +98,7 @@ def one_document(argv: list[str]) -> Iterator[None]:
     _document = {
         "version": VERSION, "command": Path(sys.argv[0]).stem, "typed": typed, "outcome": "ok",
         "exit_code": 0, "error": None, "runs": [], "multirun": None, "study": None,
-        "evaluation": None, "export": None, "report": None, "next": [],
+        "comparison": None, "evaluation": None, "export": None, "report": None, "next": [],
     }  # fmt: skip
     code = 1
     try:

@@ -24,6 +24,7 @@ from descent.files.atomic import (
 )
 from descent.files.claims import remove_empty
 from descent.report.dark import dark_png
+from descent.report.printed import Printed, write_files
 from descent.report.record import Record
 from descent.report.style import Picture, shown
 
@@ -61,11 +62,19 @@ def write_page(
         pictures: in order.
         notes: what the reader must know first, such as how a run failed.
     """
-    columns, rows = results(records)
+    columns, values = results(records)
+    rows = [[_cell(value) for value in row] for row in values]
+    table = Printed(
+        "results", [c.heading for c in columns], rows,
+        frozenset(i for i, c in enumerate(columns) if c.numbers),
+        exact=[["" if value is None else str(value) for value in row] for row in values],
+    )  # fmt: skip
+    write_files(path.parent, table.files)
     write(
         path,
         template(TEMPLATE).render(
             generator=GENERATOR, title=title_of(records), notes=notes, columns=columns, rows=rows,
+            files=table.links,
             pictures=[embedded(picture, path.parent) for picture in pictures],
             commands=[record.command for record in records], provenance=_provenance(records),
         ),
@@ -91,8 +100,8 @@ def title_of(records: Sequence[Record]) -> str:
     return f"{', '.join(names[:4])}: {counted(len(records), 'run')}"
 
 
-def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[str]]]:
-    """Return the columns and the rows of the table; columns that no run fills are left out.
+def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[Any]]]:
+    """Return the columns and the values of the table; columns that no run fills are left out.
 
     What counts comes first: it must be seen without scrolling.
     """
@@ -126,7 +135,7 @@ def results(records: Sequence[Record]) -> tuple[list[Heading], list[list[str]]]:
         for name in cells[0]
         if any(row[name] is not None for row in cells)
     ]
-    return headings, [[_cell(row[h.heading]) for h in headings] for row in cells]
+    return headings, [[row[h.heading] for h in headings] for row in cells]
 
 
 def _metrics(record: Record) -> Mapping[str, Any]:
@@ -165,7 +174,10 @@ def _provenance(records: Sequence[Record]) -> list[str]:
 
 
 PAGE = "index.html"
-TABLES: Known = {"settings.csv": None, "settings.tex": None}
+TABLES: Known = {
+    f"{name}.{kind}": None
+    for name in ("settings", "results", "winners", "options", "budgets") for kind in ("csv", "tex")
+}  # fmt: skip
 REPORT: Known = {PAGE: None, "*.png": None, "*.pdf": None, **TABLES}
 
 

@@ -305,7 +305,7 @@ def check_comparable(records: Sequence[Record]) -> None:
     """
     first = records[0]
     for other in records[1:]:
-        why = _difference(first, other)
+        why = difference(first, other)
         if why:
             raise UserError(
                 f"{first.run.path} and {other.run.path} cannot share a picture: {why}; "
@@ -313,7 +313,8 @@ def check_comparable(records: Sequence[Record]) -> None:
             )
 
 
-def _difference(a: Record, b: Record) -> str | None:
+def difference(a: Record, b: Record) -> str | None:
+    """Return why the losses of two runs cannot stand on one axis; None if they can."""
     if a.data.task is not b.data.task:
         return f"one is {a.data.task}, the other {b.data.task}"
     if a.landscape != b.landscape:

@@ -20,6 +20,7 @@ from descent.records import document
 from descent.records.endings import Status
 from descent.records.multirun import job_directories
 from descent.records.run import CONFIG, RESULT
+from descent.report.comparison import ComparisonReporting, open_comparison, report_comparison
 from descent.report.page import PAGE, check_output, report_directory, write_page
 from descent.report.record import Axis, Record, check_comparable, labelled, read_record
 from descent.report.sweep_report import SweepReporting, open_sweep, report_sweep
@@ -48,7 +49,7 @@ class Reporting:
     notes: tuple[str, ...]
 
 
-def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
+def open_report(cfg: DictConfig) -> Reporting | SweepReporting | ComparisonReporting:
     """Read and check everything; nothing is drawn or written yet.
 
     Raises:
@@ -67,9 +68,15 @@ def open_report(cfg: DictConfig) -> Reporting | SweepReporting:
         log.info("note: %s.", words)
     if asked["multirun"] is None:
         return _open_runs(asked)
+    given = asked["multirun"] if isinstance(asked["multirun"], list) else [asked["multirun"]]
+    if not given:
+        raise UserError("sweep=[] names no multirun; give sweep=<directory>, or several in a list.")
     output = asked["output"] and Path(asked["output"])
-    sweep, measure, target = Path(asked["multirun"]), asked["measure"], asked["target"]
-    return open_sweep(sweep, measure, target, output, asked["trust"])
+    (sweep, *others), measure, target = map(Path, given), asked["measure"], asked["target"]
+    if not others:
+        return open_sweep(sweep, measure, target, output, asked["trust"])
+    outputs = Path(asked["paths"]["outputs"])
+    return open_comparison([sweep, *others], measure, target, output, outputs)
 
 
 def _open_runs(asked: Mapping[str, Any]) -> Reporting:
@@ -164,7 +171,7 @@ def _ending(record: Record, many: bool) -> str | None:
     return f"{who} {words[record.status]}: {record.result['reason']}."
 
 
-def report(reporting: Reporting | SweepReporting) -> Path:
+def report(reporting: Reporting | SweepReporting | ComparisonReporting) -> Path:
     """Draw the pictures, write the page, and say what was written and what there is to see.
 
     Returns:
@@ -175,6 +182,8 @@ def report(reporting: Reporting | SweepReporting) -> Path:
         if note := not_run(study.config, str(study.directory), reporting.trust):
             log.info("note: %s", note)
         return report_sweep(reporting)
+    if isinstance(reporting, ComparisonReporting):
+        return report_comparison(reporting)
     from descent.report.gallery import run_pictures
     from descent.report.style import look, save
 

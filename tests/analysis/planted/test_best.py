@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from descent.analysis.confidence import may_be_best, of_median
+from descent.analysis.confidence import may_be_best
 
 sys.path.insert(0, str(Path(__file__).parent))
 from worlds import ACCURACY, Job, advised, write
@@ -83,21 +83,30 @@ def test_equal_settings_are_told_apart_in_few_sweeps(truth: str) -> None:
     assert max(wrong.values()) <= 9  # of 40, in any one of 24 designs: once in a thousand
 
 
+def gaps(seeds: int, scatter: float, draws: int, where: Path) -> tuple[int, int]:
+    """Return in how many sweeps the one setting that is 30 % ahead won, and won alone."""
+    rng = np.random.default_rng(seeds)
+    won, alone = 0, 0
+    for i in range(draws):
+        level = {0.001: 1.3, 0.003: 1.3, 0.01: 1.0, 0.03: 1.3, 0.1: 1.3, 0.3: 1.3}
+        jobs = [
+            Job({"optimizer.lr": lr}, s, mean * float(np.exp(scatter * rng.standard_normal())))
+            for lr, mean in level.items() for s in range(seeds)
+        ]  # fmt: skip
+        found = advised(write(where / str(i), jobs))
+        right = found.winner is not None and found.winner.values == {"optimizer.lr": 0.01}
+        won += right
+        alone += right and found.tied == ()
+    return won, alone
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_a_gap_of_30_percent_is_always_found_and_never_denied(seeds: int, tmp_path: Path) -> None:
-    rng = np.random.default_rng(seeds)
-    for i in range(40):
-        level = {0.001: 1.3, 0.003: 1.3, 0.01: 1.0, 0.03: 1.3, 0.1: 1.3, 0.3: 1.3}
-        jobs = [
-            Job({"optimizer.lr": lr}, s, mean * (1 + 0.02 * rng.standard_normal()))
-            for lr, mean in level.items() for s in range(seeds)
-        ]  # fmt: skip
-        found = advised(write(tmp_path / str(i), jobs))
-        assert found.winner is not None
-        assert found.winner.values == {"optimizer.lr": 0.01}
-        if seeds > 3:
-            assert found.tied == ()
+    won, alone = gaps(seeds, 0.02, 40, tmp_path)
+    assert won == 40
+    if seeds > 3:
+        assert alone == 40
 
 
 @pytest.mark.slow
@@ -119,20 +128,6 @@ def test_the_truly_best_stay_among_the_best_when_the_rest_is_worse() -> None:
     )
     assert wrong <= 34
     assert np.mean(found) > 0.7
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("truth", ["normal", "t2 tails", "a tenth of seeds three times as bad"])
-@pytest.mark.parametrize("seeds", [5, 6, 10])
-def test_stated_intervals_of_fresh_seeds_hold_the_median(truth: str, seeds: int) -> None:
-    rng = np.random.default_rng(seeds)
-    true = float(np.median(EQUAL[truth](rng, 1, 400_001)))
-    held = 0
-    for _ in range(1000):
-        found = of_median([float(v) for v in EQUAL[truth](rng, 1, seeds)[0]])
-        assert found is not None
-        held += found.low <= true <= found.high
-    assert held >= 0.93 * 1000 - 16  # two standard errors of 1,000 draws
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +85,7 @@ def caption(bands: Bands, parts: Sequence[Bands]) -> str:
     told = [_lowest(part) for part in parts if any(np.isfinite(_end(band)) for band in part.best)]
     if told:
         several = len(bands.best) > len(parts)
-        whose = "the best setting of each optimizer" if several else "the best setting"
+        whose = f"the best setting of each {bands.of}" if several else "the best setting"
         which = f"Of these the lowest {bands.loss}" if several else f"Its {bands.loss}"
         told = [f"Drawn: {whose}{by}", f"{which} at the end: {'; '.join(told)}"]
     if bands.worst is not None and np.isfinite(_end(bands.worst)):
@@ -269,7 +269,7 @@ def bands(bands: Bands, places: Mapping[str, int] | None = None) -> Picture | No
     for i, (axes, (name, part)) in enumerate(zip(panels, parts.items(), strict=False)):
         draw_panel(axes, part, [styles[id(band)] for band in part.best], rows[name])
         axes.set_title(name, fontsize=10, pad=6 + row_height(len(rows[name])) * len(rows[name]))
-        axes.set_xlabel(Axis.STEP.label)
+        axes.set_xlabel(Axis(bands.x).label)
         if i % across == 0:
             axes.set_ylabel(bands.loss)
     for axes in panels[len(parts) :]:
@@ -282,6 +282,8 @@ def bands(bands: Bands, places: Mapping[str, int] | None = None) -> Picture | No
         panels[0].plot([], [], **style.line, linewidth=wide, label=clipped(text, LONGEST))
     add_legend(figure)
     title = "Loss over training of the best settings"
+    if bands.of == "sweep":
+        title = "Loss over training of the best of each sweep"
     return Picture("bands", title, figure, caption(bands, list(parts.values())))
 
 
@@ -296,12 +298,11 @@ def by_problem(bands: Bands) -> dict[str, Bands]:
     worst = None if bands.worst is None else _problem(bands.worst.setting.values)
     names = dict.fromkeys([name for name, _ in best] + [name for name, _ in lost])
     return {
-        name: Bands(
-            bands.loss,
-            tuple(band for own, band in best if own == name),
-            bands.worst if worst == name else None,
-            tuple(one for own, one in lost if own == name),
-            bands.by,
+        name: replace(
+            bands,
+            best=tuple(band for own, band in best if own == name),
+            worst=bands.worst if worst == name else None,
+            lost=tuple(one for own, one in lost if own == name),
         )
         for name in names
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -11,16 +9,13 @@ from typing import TYPE_CHECKING
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import text
 from descent.analysis.wording import with_spread
+from descent.report.printed import csv_text, escaped, tabular
 
 if TYPE_CHECKING:
     from descent.analysis.advice import Advice
 
-CSV, LATEX = "settings.csv", "settings.tex"
+SETTINGS = "settings"  # the name of its files
 MOST_ROWS = 40  # of a page
-SPECIAL = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}  # fmt: skip
 
 
 def who(setting: Setting) -> tuple[int, ...]:
@@ -46,10 +41,8 @@ def settings_csv(
     Columns are the swept options, `mark`, `runs`, `diverged` (runs), and of each measure its mean,
     `sd` (of a sample) and `n` (runs that have it); cells without a value are empty.
     """
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
     names = [f"{m.name}{part}" for m in measures for part in ("", " sd", " n")]
-    table.writerow([*swept, "mark", "runs", "diverged", *names])
+    rows = [[*swept, "mark", "runs", "diverged", *names]]
     others = [{who(s): s for s in settings[measure.name]} for measure in measures]
     for setting in settings[measures[0].name] if measures else ():
         runs = len(setting.trials)
@@ -58,8 +51,8 @@ def settings_csv(
         for by in others:
             own = by[who(setting)]
             row += [_number(own.mean), _number(own.spread), str(len(own.scores))]
-        table.writerow(row)
-    return file.getvalue()
+        rows.append(row)
+    return csv_text(rows)
 
 
 def _number(value: float) -> str:
@@ -79,30 +72,34 @@ def settings_latex(
     known = settings[measures[0].name] if measures else ()
     others = [{who(s): s for s in settings[measure.name]} for measure in measures]
     heads = [*swept, "runs", *(measure.label for measure in measures)]
-    lines = [
-        f"\\begin{{tabular}}{{{'l' * len(swept)}{'r' * (1 + len(measures))}}}",
-        r"\toprule",
-        f"{' & '.join(map(escaped, heads))} \\\\",
-        r"\midrule",
-    ]
+    rows = []
     for setting in known[:MOST_ROWS]:
         cells = [escaped(text(setting.values[key])) for key in swept] + [str(len(setting.trials))]
         cells += [_told(by[who(setting)]) for by in others]
         mark = mark_of(setting, advice)
         cells = [rf"\textbf{{{cell}}}" for cell in cells] if mark == "best" else cells
         cells[0] += "$^*$" if mark == "tied" else ""
-        lines.append(f"{' & '.join(cells)} \\\\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        rows.append(cells)
+    columns = "l" * len(swept) + "r" * (1 + len(measures))
+    return tabular([escaped(head) for head in heads], rows, columns)
 
 
 def _told(setting: Setting) -> str:
     if not setting.scores:
         return "--"
-    told = with_spread(setting.mean, setting.spread).replace("±", r"$\pm$")
+    told = escaped(with_spread(setting.mean, setting.spread))
     missing = len(setting.trials) - len(setting.scores)
     return f"{told} ({len(setting.scores)} of {len(setting.trials)})" if missing else told
 
 
-def escaped(words: str) -> str:
-    """Return text that LaTeX prints as it is."""
-    return "".join(SPECIAL.get(letter, letter) for letter in words).replace("²", "$^2$")
+def setting_files(
+    swept: Sequence[str],
+    measures: Sequence[Measure],
+    settings: Mapping[str, Sequence[Setting]],
+    advice: Advice,
+) -> dict[str, str]:
+    """Return both, by the names of their files."""
+    return {
+        f"{SETTINGS}.csv": settings_csv(swept, measures, settings, advice),
+        f"{SETTINGS}.tex": settings_latex(swept, measures, settings, advice),
+    }

@@ -22,15 +22,9 @@ from descent.errors import counted, joined
 from descent.files.atomic import write
 from descent.records.endings import Status
 from descent.report.page import GENERATOR, embedded, template
+from descent.report.printed import links, write_files
 from descent.report.style import Picture, share, shown
-from descent.report.sweep.setting_tables import (
-    CSV,
-    LATEX,
-    mark_of,
-    settings_csv,
-    settings_latex,
-    who,
-)
+from descent.report.sweep.setting_tables import mark_of, setting_files, who
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -261,6 +255,7 @@ def write_sweep_page(
     """
     style, script = _source(STYLES), _source(SCRIPTS)
     rows = setting_rows(study.swept, measures, settings, advice)
+    files = setting_files(study.swept, measures, settings, advice)
     page = template(HERE / "page.html").render(
         generator=GENERATOR,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
@@ -279,11 +274,11 @@ def write_sweep_page(
         options=study.swept,
         numbers=[option for option in study.swept if _only_numbers(study, option)],
         rows=rows,
+        files=links(files),
         ends=any(row.end for row in rows),
         more=max(0, len(settings[measures[0].name]) - MOST_SETTINGS) if measures else 0,
     )
-    write(path.with_name(CSV), settings_csv(study.swept, measures, settings, advice).encode())
-    write(path.with_name(LATEX), settings_latex(study.swept, measures, settings, advice).encode())
+    write_files(path.parent, files)
     # a path may hold bytes that are no text
     write(path, page.encode(errors="backslashreplace"))
 
