@@ -29,16 +29,19 @@ from descent.dashboard.rows import find, read_rows
 from descent.dashboard.serving import addresses, check_port, description
 from descent.errors import UserError
 from descent.records.eventfile import EventLog
+from descent.records.run import GROUPS
 from descent.records.tables import Series
 
 ROOT = Path(__file__).parents[2]
 GAPS = (0.1, 0.3, 0.2)  # of three seeds above the loss planted for their setting
 
+CONFIG = "".join(f"{group}: {{}}\n" for group in GROUPS) + "seed: 0\n"
+
 
 def plant_run(run: Path, typed: dict[str, str], status: str, loss: float, step: int = 100) -> None:
     """Make a run directory whose best validation loss is known, as training leaves it."""
     run.mkdir(parents=True)
-    (run / "config.yaml").write_text("seed: 0\n")
+    (run / "config.yaml").write_text(CONFIG)
     final = loss + 1
     log = EventLog(run, options=dict(typed), finals=["val/loss"])
     x = {"by_step": np.array([1, step])}
@@ -376,6 +379,23 @@ def test_nothing_to_show_is_one_sentence_on_what_to_do(tmp_path, given, sentence
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=re.escape(sentence)):
         read_rows(find(given and str(tmp_path / given), tmp_path / "outputs"), 40)
+
+
+# ---- what is not trusted
+
+
+def test_runs_that_ask_for_what_is_not_trusted_are_told_and_those_that_cannot_be_read(small):
+    chosen = choose(read_rows(small, None), "all", None)
+    first, other = (run.directory for run in chosen.runs[:2])
+    evil = CONFIG.replace("model: {}", "model: {_target_: evil.Evil}")
+    (first / "config.yaml").write_text(evil)
+    asks = f"{first} asks to run 'evil.Evil' (model._target_), which is not among the trusted"
+    assert description(chosen)[1:] == [f"note: {asks} packages; a dashboard runs nothing."]
+    (other / "config.yaml").write_text("seed: 0\n")
+    several = "note: 2 of these runs are not to be trusted; of the first:"
+    assert description(chosen)[1:] == [several, f"note: {asks} packages; a dashboard runs nothing."]
+    (first / "config.yaml").write_text("a: &a [x]\n")
+    assert re.search(r"config\.yaml is damaged and .*; a dashboard", description(chosen)[2])
 
 
 # ---- addresses

@@ -299,12 +299,28 @@ def check_targets(node: Any, source: str, trust: Sequence[str] = ()) -> None:
         _tell_added(source, tuple(added))
 
 
-def not_run(config: Mapping[str, Any], source: str, trust: Sequence[str] = ()) -> str | None:
+class UntrustedError(UserError):
+    """What a config from disk asks for and may not.
+
+    Args:
+        fault: what that is, without a full stop.
+        package: to trust, if one does.
+    """
+
+    def __init__(self, fault: str, package: str | None = None) -> None:
+        self.fault = fault
+        way = f"; if you trust it, add trust=[{package}]" if package else ""
+        super().__init__(f"{fault}{way}.")
+
+
+def not_run(
+    config: Mapping[str, Any], source: str, trust: Sequence[str] = ()
+) -> UntrustedError | None:
     """Return what `check_targets` refuses in a config of which nothing is built."""
     try:
         _added(config, source, trust)
-    except UserError as error:
-        return f"{error} It was not run."
+    except UntrustedError as error:
+        return error
     return None
 
 
@@ -321,10 +337,10 @@ def _added(node: Any, source: str, trust: Sequence[str]) -> list[str]:
         else:
             package = target.split(".")[0]
             ours = package in ("descent", "torch", "lightning")
-            raise UserError(
+            raise UntrustedError(
                 f"{source} asks to run '{target}' ({where}.{key}), which is not among the "
-                f"{'names that may stand there' if ours else 'trusted packages'}; if you trust it, "
-                f"add trust=[{package}]."
+                f"{'names that may stand there' if ours else 'trusted packages'}",
+                package,
             )
     for where, inner in listed:
         _check_listed(inner, where, source)
@@ -364,23 +380,26 @@ def _check_listed(node: Mapping[str, Any], where: str, source: str) -> None:
     """Refuse arguments that are not listed for a target, and names that lead elsewhere."""
     names, words = trusted.names_at(where)
     target = trusted.offered_as(str(node["_target_"]))
+    package = target.split(".")[0]
     known = names[target] | words | trusted.BESIDE.get(where, frozenset()) | {"_target_"}
     if "offline" in known and node.get("offline") is not True:
-        raise UserError(
+        raise UntrustedError(
             f"{source} would send figures over the network in your name ({where}.offline is not "
-            f"true); if you trust it, add trust=[{target.split('.')[0]}]."
+            "true)",
+            package,
         )
     for key, value in node.items():
         if key not in known:
-            raise UserError(
+            raise UntrustedError(
                 f"{source} gives {target} '{shown(key)}' ({where}.{shown(key)}), which a run's own "
-                f"config may not set; if you trust it, add trust=[{target.split('.')[0]}]."
+                "config may not set",
+                package,
             )
         names_a_file = key in trusted.FILE_NAMES and where.startswith(WRITERS)
         if names_a_file and not trusted.is_file_name(value):
-            raise UserError(
+            raise UntrustedError(
                 f"{source} gives {target} the {key} '{shown(value)}' ({where}.{key}), which leads "
-                "out of the run's directory."
+                "out of the run's directory"
             )
 
 

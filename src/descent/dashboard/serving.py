@@ -19,7 +19,7 @@ from typing import IO
 
 from omegaconf import DictConfig
 
-from descent.config.check import plain
+from descent.config.check import not_run, plain
 from descent.config.options import Choice, Rule
 from descent.config.spelling import command_words
 from descent.dashboard.choosing import CHOICES, MOST, Chosen, choose, width
@@ -27,6 +27,7 @@ from descent.dashboard.logdir import log_directory
 from descent.dashboard.rows import find, read_rows
 from descent.errors import UserError
 from descent.records.endings import Status
+from descent.records.run import Run
 from descent.signals import PARENT, Interrupted, answering, deaf, unwind
 
 HOST = "localhost"  # nobody else on the network
@@ -223,7 +224,19 @@ def description(chosen: Chosen) -> list[str]:
         count = f"{chosen.of.without:,} more job{'s have' if chosen.of.without > 1 else ' has'}"
         told = "not begun, still in training, or refused; type the command again to look for them"
         lines.append(f"note: {count} recorded nothing: {told}.")
-    return lines
+    doubts = [doubt for run in chosen.runs if (doubt := _doubt(run.directory))]
+    if len(doubts) > 1:
+        lines.append(f"note: {len(doubts):,} of these runs are not to be trusted; of the first:")
+    return [*lines, *(f"note: {doubt}; a dashboard runs nothing." for doubt in doubts[:1])]
+
+
+def _doubt(directory: Path) -> str | None:
+    """Return why a run's config is not to be trusted, without a full stop."""
+    try:
+        found = not_run(Run(directory).config(), str(directory))
+    except UserError as error:
+        return str(error).rstrip(".")
+    return None if found is None else found.fault
 
 
 def addresses(address: str, chosen: Chosen) -> dict[str, str]:

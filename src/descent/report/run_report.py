@@ -179,8 +179,8 @@ def report(reporting: Reporting | SweepReporting | ComparisonReporting) -> Path:
     """
     if isinstance(reporting, SweepReporting):
         study = reporting.study
-        if note := not_run(study.config, str(study.directory), reporting.trust):
-            log.info("note: %s", note)
+        if refused := not_run(study.config, str(study.directory), reporting.trust):
+            log.info("note: %s It was not run.", refused)
         return report_sweep(reporting)
     if isinstance(reporting, ComparisonReporting):
         return report_comparison(reporting)
@@ -195,8 +195,9 @@ def report(reporting: Reporting | SweepReporting | ComparisonReporting) -> Path:
                 notes.append("No step was recorded, so there is nothing to draw.")
             for picture in pictures:
                 save(picture, part)
-        refused = (not_run(r.config, str(r.run.path), reporting.trust) for r in reporting.records)
-        notes += [note for note in refused if note and not _is_told(note, notes)]
+        asked = (not_run(r.config, str(r.run.path), reporting.trust) for r in reporting.records)
+        untold = [one for one in asked if one and not any(one.fault in note for note in notes)]
+        notes += [f"{one} It was not run." for one in untold]
         write_page(part / PAGE, reporting.records, pictures, notes)
     for note in notes:
         log.info("note: %s", note)
@@ -207,8 +208,3 @@ def report(reporting: Reporting | SweepReporting | ComparisonReporting) -> Path:
     document.note("report", reporting.output / PAGE)
     log.info("%s", reporting.output / PAGE)
     return reporting.output
-
-
-def _is_told(note: str, notes: Sequence[str]) -> bool:
-    """Whether a picture that could not be drawn has told the same."""
-    return any(note.removesuffix(" It was not run.").rstrip(".") in other for other in notes)
