@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from descent.config.check import plain
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.tensors import split_tensors
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule
+from descent.engine.grouping import why_alone
 from descent.engine.loop_kernel import LoopKernel
 from descent.engine.losses import Penalty, criterion, loss_for
 from descent.engine.module_kernel import ModuleKernel
@@ -31,6 +33,8 @@ from descent.job import Job
 from descent.records.run import Run
 from descent.sweep.composing import Composed
 from descent.sweep.launching import LaunchOptions, launch
+from descent.sweep.planning import Planned
+from descent.sweep.tasks import FitTask, run_task
 from descent.training import train_together
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -336,7 +340,25 @@ def test_whatever_runs_alone_runs_together_with_the_same_figures(
         assert csvs[0] == csvs[1]
 
 
-def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, monkeypatch):
+def test_mixed_precision_rounds_a_stacked_run_as_it_rounds_the_run_alone(
+    make_job, train_run, tmp_path
+):
+    typed = ("data=wine", "model.hidden=[6,5]", "stop.epochs=2", "trainer.precision=bf16-mixed")
+    each = [(*typed, "optimizer.lr=0.1"), (*typed, "optimizer.lr=0.2"), (*typed, "seed=1")]
+    together = jobs_of(make_job, tmp_path / "together", *each)
+    train_together(together, lambda steps: None, lambda number, result: None)
+    for one, job in zip((train_run(*one) for one in each), together, strict=True):
+        first, second = (r.checkpoint("last")["state_dict"] for r in (one, job.run))
+        for key, value in first.items():
+            assert value.dtype == torch.float32  # the steps are in bfloat16, the weights are not
+            assert torch.equal(second[key], value), key
+        a, b = (pl.read_csv(r.path / "steps.csv")["loss"].to_numpy() for r in (one, job.run))
+        np.testing.assert_allclose(b, a, rtol=3e-7)  # a mean over rows, of float32
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[tuple[int, str]]:
+    """Return a list that each fit is added to: its runs, and the kernel that takes their steps."""
     calls: list[tuple[int, str]] = []
     fit = L.Trainer.fit
 
@@ -345,11 +367,17 @@ def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, 
         return fit(self, model, *given, **named)
 
     monkeypatch.setattr(L.Trainer, "fit", spy)
+    return calls
+
+
+def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, fits):
     typed = (*WORK["linear"], "stop.epochs=1")
     lists = [
         *((*typed, "optimizer=sgd", f"seed={seed}") for seed in range(3)),
         *((*typed, "optimizer=adam", f"seed={seed}") for seed in range(2)),
         *((*typed, "optimizer=adam", "optimizer._target_=torch.optim.NAdam", f"seed={s}")
+          for s in range(2)),
+        *((*typed, "diagnostics=all", "logger=csv", "trainer.precision=bf16-mixed", f"seed={s}")
           for s in range(2)),
         (*typed, "data.batch_size=7"),
     ]  # fmt: skip
@@ -360,9 +388,35 @@ def test_a_multirun_is_one_fit_for_each_stack_and_nothing_else_trains(tmp_path, 
     (tmp_path / "sweep").mkdir()
     outcomes = launch(composed, tmp_path / "sweep", LaunchOptions())
     assert [outcome.status for outcome in outcomes] == ["ok"] * len(lists)
-    assert sorted(calls) == [
-        (1, "StackedKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (3, "StackedKernel"),
+    assert sorted(fits) == [
+        (1, "StackedKernel"), (2, "LoopKernel"), (2, "StackedKernel"), (2, "StackedKernel"),
+        (3, "StackedKernel"),
     ]  # fmt: skip
+
+
+OWN_CALLBACK = """
+from lightning.pytorch import Callback
+
+class Own(Callback):
+    seen = []
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        Own.seen.append(float(outputs["loss"]))
+"""
+
+
+def test_a_callback_of_the_users_has_its_run_of_a_sweep_to_itself(
+    tmp_path, monkeypatch, fits, train_run
+):
+    (tmp_path / "own_callback.py").write_text(OWN_CALLBACK)
+    monkeypatch.syspath_prepend(tmp_path)
+    typed = (*WORK["linear"], "stop.epochs=1", "+callbacks.own._target_=own_callback.Own")
+    planned = Planned(0, typed, copy.deepcopy(resolved(*typed)), tmp_path / "0")
+    (outcome,) = run_task(FitTask((planned,), together=why_alone(planned.config) is None))
+    assert (outcome.status, fits) == ("ok", [(1, "ModuleKernel")])
+    tables = [pl.read_csv(p / "steps.csv") for p in (tmp_path / "0", train_run(*typed).path)]
+    assert tables[0].drop("seconds").equals(tables[1].drop("seconds"))
+    seen = importlib.import_module("own_callback").Own.seen
+    np.testing.assert_allclose(seen, 2 * tables[0]["loss"].to_list())
 
 
 def test_each_reason_is_given_in_one_module_and_one_module_builds_a_trainer():

@@ -1,14 +1,14 @@
-"""A sweep killed in the midst of its training goes on bit for bit: a real process, SIGKILL."""
+"""A stack killed again and again in the midst of its training goes on bit for bit: SIGKILL."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,21 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-TRAIN = Path(__file__).parents[2] / "src" / "train.py"
-GIVEN = (
-    "data=wine", "model.hidden=[16]", "model.dropout=0.3", "scheduler=cosine", "stop.epochs=30",
-    "callbacks=early_stopping", "callbacks.early_stopping.patience=12", "optimizer.lr=0.01,0.05",
-    "seed=range(0,4)", "callbacks.checkpoint.every_seconds=0", "callbacks.path.points=40",
-    "report=false", "hydra.launcher.workers=1",
-)  # fmt: skip
-JOBS = 8
+from descent.job import Job
+from descent.records.run import Run
+from descent.training import Finisher, train_together
+
+KILLING = Path(__file__).parent / "killing.py"
+RUNS, MOMENTS = 64, 20
 OF_TIME = ("seconds", "positions")
 
 
-def command(*typed: str) -> list[str]:
-    return [sys.executable, str(TRAIN), "-m", *GIVEN, *typed]
-
-
-def kill_after_its_first_checkpoint(sweep: Path, seconds: float) -> None:
-    """Begin the sweep and kill it, and its workers, so long after its first checkpoint."""
-    process = subprocess.Popen(
-        command(f"hydra.sweep.dir={sweep}"), start_new_session=True, stdout=subprocess.DEVNULL
-    )
-    while not list(sweep.glob("*/checkpoints/last.ckpt")) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(seconds)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """Give a directory of no disk, for which thousands of checkpoints would have to wait."""
+    there = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=there) as name:
+        yield Path(name)
 
 
 def hold_equal(a: Any, b: Any, where: str) -> None:
@@ -68,30 +57,80 @@ def points(path: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
 
 
+def contents(path: Path) -> dict[str, Any]:
+    """Return all that a run's directory tells, but for what is of time."""
+    result = json.loads((path / "result.json").read_text())
+    tables = [pl.read_csv(path / n, infer_schema_length=None) for n in ("steps.csv", "epochs.csv")]
+    return {
+        "last": torch.load(path / "checkpoints" / "last.ckpt", weights_only=True),
+        "best": torch.load(path / "checkpoints" / "best.ckpt", weights_only=True),
+        "tables": [table.drop("seconds").to_dict(as_series=False) for table in tables],
+        "points": points(path),
+        "result": {k: result[k] for k in ("status", "reason", "step", "metrics", "best")},
+    }
+
+
+class Killed(BaseException):
+    """What nobody catches."""
+
+
+def test_runs_killed_between_their_last_checkpoint_and_their_result_end_at_once(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    typed = (
+        "data=wine", "model.hidden=[4]", "stop.epochs=4", "callbacks.checkpoint.every_seconds=0",
+        "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "picture=false",
+    )  # fmt: skip
+    given = [make_job(*typed, f"optimizer.lr={lr}") for lr in (0.1, 3.0, 0.05)]
+
+    def train(name: str, resumed: bool = False) -> list[Path]:
+        runs = [Run(tmp_path / f"{name}{i}") for i in range(len(given))]
+        jobs = [
+            Job(job.config, replace(job.prepared), run, resumed, one_of_many=True)
+            for job, run in zip(given, runs, strict=True)
+        ]
+        train_together(jobs, lambda steps: None, lambda number, result: None, "0-2-3")
+        return [run.path for run in runs]
+
+    finished: list[Sequence[int]] = []
+
+    def killed(finisher: Finisher, runs: Sequence[int]) -> None:
+        finished.append(runs)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Finisher, "finish", killed)
+        with pytest.raises(Killed):
+            train("part")
+    assert finished == [[1]]  # the others had epochs to go
+    saved = [torch.load(tmp_path / f"part{i}/checkpoints/last.ckpt") for i in range(3)]
+    assert len({state["global_step"] for state in saved}) == 1  # all at one moment
+    assert {state["abreast"] for state in saved} == {2}
+    for one, other in zip(train("whole"), train("part", resumed=True), strict=True):
+        hold_equal(contents(one), contents(other), one.name)
+
+
 @pytest.mark.slow
-def test_a_killed_stack_goes_on_bitwise(tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    subprocess.run(command(f"hydra.sweep.dir={whole}"), check=True, capture_output=True)
-    moments = random.Random(0)
-    for attempt in range(2):
-        sweep = tmp_path / f"killed{attempt}"
-        kill_after_its_first_checkpoint(sweep, moments.uniform(0.0, 0.6))
-        done = subprocess.run(
-            command(f"sweep_dir={sweep}"), check=True, capture_output=True, text=True
-        )
-        assert "go on from their checkpoints" in done.stdout or "finished already" in done.stdout
-        for job in map(str, range(JOBS)):
-            one, other = whole / job, sweep / job
-            for name in ("last", "best"):
-                states = [
-                    torch.load(path / "checkpoints" / f"{name}.ckpt", weights_only=True)
-                    for path in (one, other)
-                ]
-                hold_equal(*states, f"{job}.{name}")
-            for name in ("steps.csv", "epochs.csv"):
-                a, b = (pl.read_csv(p / name, infer_schema_length=None) for p in (one, other))
-                assert a.drop("seconds").equals(b.drop("seconds")), (job, name)
-            assert points(one) == points(other)
-            results = [json.loads((path / "result.json").read_text()) for path in (one, other)]
-            for key in ("status", "reason", "step", "metrics", "best"):
-                hold_equal(results[0][key], results[1][key], f"{job}.{key}")
+def test_a_stack_killed_at_twenty_moments_goes_on_bitwise(in_memory: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(KILLING), str(in_memory), str(MOMENTS)],
+        check=True, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    kills, sweeps = told["kills"], [Path(path) for path in told["sweeps"]]
+    assert set(told["codes"]) == {0}
+    amid = [kill for kill in kills if kill["saved"] == RUNS and kill["finished"] < RUNS]
+    assert len(kills) == MOMENTS
+    assert len(amid) >= MOMENTS - 2
+    assert len({kill["step"] for kill in amid}) >= 5  # early and late
+    texts = [(sweep / "told.txt").read_text() for sweep in sweeps]
+    assert sum(text.count(" go on from their checkpoints") for text in texts) >= MOMENTS // 2
+    for text in texts:  # begun once, and from then on nothing but gone on with
+        assert text.count("in 1 stack of 64") == text.count(" stack of ") == 1
+        assert "digits may differ" not in text
+    wholes = {job: contents(in_memory / "whole" / job) for job in map(str, range(RUNS))}
+    reasons = {whole["result"]["reason"] for whole in wholes.values()}
+    assert len(reasons) == 2  # early stopping and the last epoch
+    for sweep in sweeps:
+        for job, whole in wholes.items():
+            hold_equal(whole, contents(sweep / job), f"{sweep.name}/{job}")

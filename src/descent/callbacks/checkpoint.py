@@ -25,6 +25,8 @@ from descent.metrics import AUTO, MIN, settled_mode
 from descent.records.endings import Status
 from descent.shapes import Int
 
+SHARE = 0.03  # of the time, at most, for checkpoints that are not due yet
+
 
 def save(state: Mapping[str, Any], path: Path) -> None:
     """Write a checkpoint."""
@@ -72,7 +74,7 @@ class Checkpoint(Observer):
         self._weights: dict[str, Tensor] = {}  # [R, ...], of the best epoch
         self._restored: dict[int, Mapping[str, Any]] = {}
         self._written = {"best": np.full(runs, -1), "last": np.full(runs, -1)}  # steps of files
-        self._saved_at = time.monotonic()
+        self._saved_at, self._took = time.monotonic(), 0.0
 
     def begin(self, learner: Learner) -> None:
         """Make the directories; take back the best epochs of runs that go on."""
@@ -85,6 +87,8 @@ class Checkpoint(Observer):
         for run, best in self._restored.items():
             self._take_up(learner, run, best)
         self._restored = {}
+        if learner.restored is not None:  # the files that all go on from
+            self._written["last"][:] = learner.step
         self._saved_at = time.monotonic()
 
     def _take_up(self, learner: Learner, run: int, best: Mapping[str, Any]) -> None:
@@ -175,9 +179,15 @@ class Checkpoint(Observer):
 
     def rest(self, learner: Learner) -> None:
         """Save when it is time."""
+        if self._is_due(learner):
+            self._save_runs(learner, self._unwritten(learner, learner.live.tolist()))
+
+    def _is_due(self, learner: Learner) -> bool:
         due = time.monotonic() - self._saved_at >= self.every_seconds
-        if due and (self.every_seconds > 0 or learner.steps_in_epoch == 0):
-            self._save_runs(learner, learner.live.tolist())
+        return due and (self.every_seconds > 0 or learner.steps_in_epoch == 0)
+
+    def _unwritten(self, learner: Learner, runs: Sequence[int]) -> list[int]:
+        return [run for run in runs if self._written["last"][run] != learner.step]
 
     def halfway(self, learner: Learner, runs: Sequence[int]) -> None:
         """Save a run that ends within an epoch now, before the records get the row of that half.
@@ -187,15 +197,30 @@ class Checkpoint(Observer):
         self._save_runs(learner, [run for run in runs if _goes_on(learner, run)])
 
     def ended(self, learner: Learner, runs: Sequence[int]) -> None:
-        """Save the ends of runs that may go on."""
+        """Save the ends of runs that may go on, and with them those that stay.
+
+        Saved at an earlier step, those would go on from there without columns that were beside
+        theirs then, and products over fewer columns may have other last bits.
+        """
         if learner.aborted:
             return
         kept = [run for run in runs if _goes_on(learner, run)]
-        self._save_runs(learner, [r for r in kept if self._written["last"][r] != learner.step])
+        others = learner.live.tolist() if kept == list(runs) and self._may_save(learner) else []
+        self._save_runs(learner, self._unwritten(learner, [*kept, *others]))
         for run in kept:
             self._save_best(learner, run)
 
+    def _may_save(self, learner: Learner) -> bool:
+        """Whether a whole epoch is over, and to save all runs takes little of the time."""
+        if learner.steps_in_epoch:
+            return False
+        since = time.monotonic() - self._saved_at
+        return self._is_due(learner) or self._took <= SHARE * since
+
     def _save_runs(self, learner: Learner, runs: Sequence[int]) -> None:
+        if not runs:
+            return
+        began = time.monotonic()
         with learner.clock.paused(), together():
             for run in runs:
                 self._save_best(learner, run)
@@ -204,6 +229,7 @@ class Checkpoint(Observer):
                     save(state, self.dirs[run] / "last.ckpt")
                 self._written["last"][run] = learner.step
         self._saved_at = time.monotonic()
+        self._took = self._saved_at - began
 
     def _save_best(self, learner: Learner, run: int) -> None:
         best = None if self._written["best"][run] == self._step[run] else self.best(run)

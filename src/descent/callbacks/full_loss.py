@@ -69,7 +69,9 @@ class FullLoss(Observer):
 
     def keep(self, columns: Int[np.ndarray, " a"]) -> None:
         """Go on with some columns only."""
-        self._last = (self._last[0], self._last[1][columns])
+        step, values = self._last
+        if len(values):  # none yet where runs go on that had ended
+            self._last = (step, values[columns])
 
     def _measure(self, learner: Learner) -> Float[np.ndarray, " A"]:
         step, values = self._last

@@ -278,7 +278,7 @@ class Recorder(Observer):
             "samples": self._samples,
             "grad_norm": None if self._norm is None else float(self._norm[column]),
             "full_loss_at": at,
-            "last_row": {} if self._row is None else _figures(self._row, column),
+            "last_row": self.last_row(run) if self._row is None else _figures(self._row, column),
             "losses": [torch.from_numpy(losses[:, column].copy()) for losses in self._losses],
             "rows": [rows.tolist() for rows in self._rows],
         }

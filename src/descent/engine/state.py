@@ -1,6 +1,7 @@
 """A run's checkpoint: tensors and plain values, of a single run and of each run of a stack alike.
 
 format          2; those of format 1 were written by Lightning, and are read all the same
+stack, abreast  the name of runs that train side by side, and how many of them go on from here
 global_step     steps taken
 state_dict      weights and buffers, `model.` before their names
 optimizer_states, lr_schedulers   one each, as torch has them
@@ -28,6 +29,7 @@ def state_of(learner: Any, run: int) -> dict[str, Any]:
     made = {
         "format": FORMAT,
         "stack": learner.stack,
+        "abreast": sum(int(one) not in learner.endings for one in learner.live),
         "epoch": learner.epochs_done,
         "global_step": learner.step,
         "state_dict": {f"model.{name}": t for name, t in state["weights"].items()},

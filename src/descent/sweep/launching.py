@@ -367,12 +367,11 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
         device = choose_device(first["trainer"]["accelerator"])
         one = footprint(first, model, data)
         most = most_that_fit(one, device, cores)
-        going, parted, group = _going_on(group, most)
+        going, remarks, group = _going_on(group, most)
         tasks += going
         going_on = sum(len(task.jobs) for task in going if task.stack is not None)
         if going_on:
-            parts = f", {most:,} at a time, which is what fits in memory" if parted else ""
-            words = f"{going_on:,} of {runs} go on from their checkpoints{parts}"
+            words = f"{going_on:,} of {runs} go on from their checkpoints{''.join(remarks)}"
             lines.append(f"group {number}: {words}")
         if not group.jobs:
             continue
@@ -398,10 +397,10 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
     return sorted(tasks, key=_task_seconds, reverse=True), lines
 
 
-def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
+def _going_on(group: Group, most: int) -> tuple[list[FitTask], list[str], Group]:
     """Return tasks of jobs that a killed attempt had saved, and the group of the others.
 
-    Between them: whether a stack of that attempt was split. Where it was killed between two
+    Between them: remarks on what is not as it was in that attempt. Where it was killed between two
     checkpoints of a stack, and its jobs cannot all go on from one of them, they begin anew,
     together, for a part of a stack has not the bits of the whole.
 
@@ -418,7 +417,7 @@ def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
         else:
             by_stack.setdefault(found.stack, {}).setdefault(found, []).append(job)
     begun = sum(is_begun(job) for job in rest)
-    tasks, whole = [], 0
+    tasks, whole, left = [], 0, 0
     for stack, kept in by_stack.items():
         stands = _abreast(kept)
         jobs = [job for part in stands.values() for job in part]
@@ -427,11 +426,19 @@ def _going_on(group: Group, most: int) -> tuple[list[FitTask], bool, Group]:
             continue
         jobs.sort(key=lambda job: (job.config["seed"], job.number))
         goes_on = stack if len(stands) == 1 else None
+        if goes_on is not None:
+            left += max(0, next(iter(stands)).abreast - len(jobs))
         parts = [tuple(jobs[i : i + most]) for i in range(0, len(jobs), most)]
         tasks += [FitTask(part, True, group.turn is not None, stack=goes_on) for part in parts]
         whole += 1
     rest.sort(key=lambda job: job.number)
-    return tasks, len(tasks) > whole, replace(group, jobs=rest)
+    remarks = []
+    if len(tasks) > whole:
+        remarks.append(f", {most:,} at a time, which is what fits in memory")
+    if left:
+        have = "has" if left == 1 else "have"
+        remarks.append(f"; {left:,} beside them {have} ended since, so last digits may differ")
+    return tasks, remarks, replace(group, jobs=rest)
 
 
 def _abreast(by_stand: Mapping[Stand, list[Planned]]) -> dict[Stand, list[Planned]]:

@@ -188,11 +188,19 @@ def _without_finished(jobs: list[Planned], sweep: Path) -> tuple[list[Planned], 
 
 @dataclass(frozen=True)
 class Stand:
-    """Where a job of a stack stood when it was saved last: those of one stand go on together."""
+    """Where a job of a stack stood when it was saved last: those of one stand go on together.
+
+    Args:
+        stack: the name of the jobs that trained together.
+        step: taken.
+        in_epoch: steps of the epoch that was not over.
+        abreast: how many jobs went on from there.
+    """
 
     stack: str
     step: int
     in_epoch: int
+    abreast: int
 
 
 def stand(job: Planned) -> Stand | None:
@@ -220,7 +228,8 @@ def is_begun(job: Planned) -> bool:
 def _stand_of(state: Mapping[str, Any]) -> Stand | None:
     if not state.get("stack"):
         return None
-    return Stand(state["stack"], state["global_step"], state["descent"]["steps_in_epoch"])
+    within = state["descent"]["steps_in_epoch"]
+    return Stand(state["stack"], state["global_step"], within, state.get("abreast", 0))
 
 
 def caught_up(job: Planned, ahead: Stand) -> bool:
