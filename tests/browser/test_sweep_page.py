@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 import numpy as np
+import polars as pl
 import pytest
 
 from descent.analysis.advice import Advice
@@ -435,6 +436,36 @@ def test_a_button_copies_the_command(browser, small, which):
 
 
 # ---- dots
+
+
+def test_tables_are_saved_from_a_page_that_was_moved_and_asks_for_nothing(browser, small, tmp_path):
+    """Runs as they are filtered and sorted, read by polars; settings as they lie beside the page."""
+    alone, saved = tmp_path / "moved.html", tmp_path / "saved"
+    alone.write_bytes(small.path.read_bytes())
+    saved.mkdir()
+    allowed = {"behavior": "allow", "downloadPath": str(saved)}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+    browser.open(alone)
+    find(browser, "adam")
+    names = ("runs.csv", "runs.tex", "settings.csv", "settings.tex")
+    for name in names:
+        at = f"#{name.replace('.', '-')}" if name.startswith("runs") else f"a[download='{name}']"
+        browser.run("document.querySelector(arguments[0]).click()", at)
+        WebDriverWait(browser.driver, 10).until(lambda _, name=name: (saved / name).is_file())
+    rows = pl.read_csv(saved / "runs.csv", infer_schema_length=None)
+    assert rows["run"].to_list() == listed(browser)
+    adams = {t.number: t for t in small.study.trials if t.values["optimizer"] == "adam"}
+    assert set(rows["run"]) == set(adams)
+    for run, lr, status, reason in rows.select("run", "optimizer.lr", "status", "reason").rows():
+        trial = adams[run]
+        assert (lr, status, reason) == (trial.values["optimizer.lr"], trial.status, trial.reason)
+    lines = (saved / "runs.tex").read_text().splitlines()
+    assert lines[0].startswith(r"\begin{longtable}{")
+    assert sum(line.endswith(r"\\") for line in lines) == len(adams) + 1
+    for name in names[2:]:
+        assert (saved / name).read_bytes() == small.path.with_name(name).read_bytes()
+    assert browser.errors() == []
+    assert browser.failed_requests() == []
 
 
 def test_every_run_has_one_dot_and_those_that_diverged_a_strip_of_their_own(browser, thousand):

@@ -220,6 +220,7 @@ ORDER = [
     "runs",
     "filters",
     "table",
+    "files",
     "scales",
     "colours",
     "axes",

@@ -75,6 +75,12 @@ table.everyColumn.addEventListener("change", () => {
 });
 table.previous.addEventListener("click", () => turnTo(table.page - 1));
 table.next.addEventListener("click", () => turnTo(table.page + 1));
+document.getElementById("runs-csv").addEventListener("click", () => {
+  saveAs("runs.csv", "text/csv;charset=utf-8", runsCsv(tableColumns()));
+});
+document.getElementById("runs-tex").addEventListener("click", () => {
+  saveAs("runs.tex", "text/x-tex;charset=utf-8", runsLatex(tableColumns()));
+});
 for (const select of [dots.measure, dots.across, dots.colour]) {
   select.addEventListener("change", drawDots);
 }
