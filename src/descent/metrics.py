@@ -271,6 +271,7 @@ METRICS = {
         _diagnostic("excess_loss", "optimum.Optimum", lower=True),
         _diagnostic("sharpness", "sharpness.Sharpness"),
         _diagnostic("stability", "sharpness.Sharpness"),
+        _diagnostic("preconditioned_sharpness", "sharpness.Sharpness"),
         _diagnostic("noise_scale", "noise_scale.NoiseScale"),
         _diagnostic("step_noise", "step_noise.StepNoise"),
         *(_diagnostic(n, "weights.Weights") for n in ("weights_l1", "weights_l2", "near_zero")),

@@ -438,8 +438,8 @@ def test_a_button_copies_the_command(browser, small, which):
 # ---- dots
 
 
-def test_tables_are_saved_from_a_page_that_was_moved_and_asks_for_nothing(browser, small, tmp_path):
-    """Runs as they are filtered and sorted, read by polars; settings as they lie beside the page."""
+def test_tables_are_saved_from_a_page_that_was_moved(browser, small, tmp_path):
+    """Runs as filtered and sorted, read by polars; settings as they lie beside the page."""
     alone, saved = tmp_path / "moved.html", tmp_path / "saved"
     alone.write_bytes(small.path.read_bytes())
     saved.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,14 @@ import pytest
 import torch
 from torch.func import functional_call, hessian
 
+import descent
 from descent.assembly import assemble
-from descent.engine.curvature import largest_curvature, stable_lr
+from descent.engine.curvature import (
+    largest_curvature,
+    preconditioned,
+    stable_curvature,
+    stable_lr,
+)
 from descent.records.run import Run
 
 MEASURED = ("diagnostics=[sharpness]", "trainer=float64", "logger=none")
@@ -157,11 +164,121 @@ def test_the_warning_comes_before_the_first_step_and_only_when_due(
     assert float(rows_of(run)[0]["diagnostics/stability"]) == pytest.approx(0.14 / 3, rel=1e-12)
 
 
-def test_an_adaptive_optimizer_has_a_sharpness_and_no_ratio(
+@pytest.mark.parametrize(
+    ("optimizer", "beta", "options"),
+    [
+        ("adam", 0.9, {"weight_decay": 0.5}),  # of L2, within P
+        ("adam", 0.8, {"betas": [0.8, 0.99], "amsgrad": True}),
+        ("adamw", 0.9, {"weight_decay": 0.5}),  # outside of it
+        ("rmsprop", 0.0, {"alpha": 0.9}),
+        ("adagrad", 0.0, {"lr_decay": 0.1}),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_preconditioned_sharpness_of_a_quadratic_is_that_of_its_closed_form(
+    train_run: Callable[..., Run], optimizer: str, beta: float, options: dict[str, Any]
+) -> None:
+    """Three points on y = 2 x, one weight: loss 14/3 (w - 2)², so H = 28/3 and g = H (w - 2).
+
+    With w = 0 at first g = -2 H in step 1. After that step Adam's averages are (1 - β₁) g and
+    (1 - β₂) g², so P = (1 - β₁)(|g| + ε); RMSprop's is sqrt((1 - α) g²) + ε, Adagrad's |g| + ε.
+    """
+    lr, eps = 0.01, 1e-3
+    typed = [f"++optimizer.{key}={value}".replace(" ", "") for key, value in options.items()]
+    run = train_run(
+        "data=three_points", "model=linear", "model.bias=false", "model.init=zeros",
+        f"optimizer={optimizer}", f"optimizer.lr={lr}", f"optimizer.eps={eps}", *typed,
+        "data.batch_size=full", "stop.steps=1", *MEASURED,
+    )  # fmt: skip
+    first, last = rows_of(run)[0], rows_of(run)[-1]
+    assert (first["diagnostics/stability"], first["diagnostics/preconditioned_sharpness"]) == (
+        "",
+        "",
+    )
+    h = 28 / 3
+    p = {"rmsprop": np.sqrt(0.1) * 2 * h + eps}.get(optimizer, (1 - beta) * (2 * h + eps))
+    decay = options.get("weight_decay", 0.0) if optimizer == "adam" else 0.0
+    wanted = (h + decay) / p
+    assert float(last["diagnostics/sharpness"]) == pytest.approx(h, rel=1e-6)
+    assert float(last["diagnostics/preconditioned_sharpness"]) == pytest.approx(wanted, rel=1e-6)
+    bound = 2 * (1 + beta) / ((1 - beta) * lr)  # 38 / lr at 0.9
+    if optimizer == "adamw":
+        bound -= (1 + beta) * 0.5 / (1 - beta)
+    assert float(last["diagnostics/stability"]) == pytest.approx(wanted / bound, rel=1e-6)
+
+
+@pytest.mark.parametrize("lr", [1e-3, 0.3])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("Adam", {}),
+        ("Adam", {"betas": (0.5, 0.9)}),
+        ("AdamW", {"weight_decay": 0.7}),
+        ("RMSprop", {}),
+        ("RMSprop", {"momentum": 0.8}),
+        ("Adagrad", {}),
+    ],
+    ids=str,
+)
+def test_the_bound_is_where_steps_with_a_frozen_preconditioner_begin_to_grow(
+    name: str, options: dict[str, Any], lr: float
+) -> None:
+    """On a quadratic with P⁻¹H = λ the spectral radius of (m, x) -> the next is 1 at the bound."""
+    kind = getattr(torch.optim, name)
+    group = kind([torch.ones(1)], lr=lr, **options).param_groups[0]
+    bound = stable_curvature(kind, group, lr)
+    if name in ("Adam", "AdamW") and not options:
+        assert bound == pytest.approx(38 / lr)
+    if name.startswith("Adam"):
+        beta = group["betas"][0]
+        share, shrink = 1 - beta, 1 - lr * (group["weight_decay"] if name == "AdamW" else 0)
+    else:
+        beta, share, shrink = group.get("momentum", 0.0), 1.0, 1.0
+
+    def radius(curvature: float) -> float:
+        step = np.array([[beta, share * curvature], [-lr * beta, shrink - lr * share * curvature]])
+        return float(np.abs(np.linalg.eigvals(step)).max())
+
+    assert radius(bound) == pytest.approx(1, abs=1e-9)
+    assert radius(0.999 * bound) <= 1 < radius(1.001 * bound)
+
+
+def test_the_preconditioned_hessian_has_the_eigenvalues_of_the_exact_matrix() -> None:
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(6, 6))
+    h, p = half @ half.T, rng.uniform(0.1, 10, 6)
+    found, _ = largest_curvature(preconditioned(lambda v: h @ v, p, 0.3), np.ones(6))
+    wanted = np.linalg.eigvals((h + 0.3 * np.eye(6)) / p[:, None]).real.max()
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_run_of_a_stack_has_the_ratios_that_it_has_alone(
+    train_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("data=iris", "model=mlp", "model.hidden=[4]", "optimizer=adam", "stop.epochs=2")
+    alone = rows_of(train_run(*common, "optimizer.lr=0.1", *MEASURED))
+    monkeypatch.chdir(tmp_path)
+    sweep = descent.sweep(*common, *MEASURED, "optimizer.lr=0.01,0.1", quiet=True)
+    stacked = rows_of(Run(sweep.directory / "1"))
+    for one, other in zip(alone[1:], stacked[1:], strict=True):
+        for name in ("diagnostics/stability", "diagnostics/preconditioned_sharpness"):
+            assert float(one[name]) == pytest.approx(float(other[name]), rel=1e-4)
+
+
+def test_what_has_no_known_bound_has_its_sharpness_and_says_so(
     train_run: Callable[..., Run], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level("INFO"):
-        run = train_run("data=line", "model=linear", "optimizer=adam", *MEASURED, "stop.epochs=1")
-    assert rows_of(run)[-1]["diagnostics/stability"] == ""
-    assert float(rows_of(run)[-1]["diagnostics/sharpness"]) == pytest.approx(2.0, rel=1e-6)
-    assert any("only SGD has" in r.getMessage() for r in caplog.records)
+    for name, words in (
+        ("NAdam", "no largest stable lr of NAdam is known"),
+        ("Adam", "first step"),
+    ):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            run = train_run(
+                "data=line", "model=linear", "optimizer=adam",
+                f"optimizer._target_=torch.optim.{name}", *MEASURED, "stop.epochs=1",
+            )  # fmt: skip
+        row = rows_of(run)[-1]
+        assert (row["diagnostics/stability"] == "") == (name == "NAdam")
+        assert float(row["diagnostics/sharpness"]) == pytest.approx(2.0, rel=1e-6)
+        assert any(words in r.getMessage() for r in caplog.records)

@@ -11,7 +11,10 @@ from descent.analysis.loss_records import recorded
 from descent.analysis.settings import Setting
 from descent.analysis.trials import Study, label
 
-STABILITY = "diagnostics/stability"  # a column: lr / (2 / sharpness), with momentum as it is
+STABILITY = (
+    "diagnostics/stability"  # a column: sharpness (of adaptive ones, of P⁻¹H) over the bound
+)
+PRECONDITIONED = "diagnostics/preconditioned_sharpness"  # recorded for adaptive optimizers alone
 MOST_LINES = 8
 LEAST = 3  # records; fewer show no course
 
@@ -24,11 +27,13 @@ class StabilityLine:
         label: of the setting.
         step: [n] at which all its trials have a record.
         ratio: [n] median over the trials of sharpness over the largest stable one.
+        preconditioned: whether it is the sharpness of P⁻¹H.
     """
 
     label: str
     step: np.ndarray
     ratio: np.ndarray
+    preconditioned: bool = False
 
 
 def stability_lines(study: Study, settings: Sequence[Setting]) -> tuple[StabilityLine, ...]:
@@ -36,15 +41,16 @@ def stability_lines(study: Study, settings: Sequence[Setting]) -> tuple[Stabilit
 
     Gradient descent is stable on a quadratic while sharpness is below 2 / lr, and with heavy-ball
     momentum b while it is below (2 + 2 b) / lr; full-batch training raises the sharpness up to that
-    bound and then stays at it. Adam's bound is one of its preconditioned sharpness, which is not
-    recorded: such runs have no line.
+    bound and then stays at it. For Adam and its kind it is the largest eigenvalue of P⁻¹H, P being
+    what a step divides gradients by, that is below 38 / lr (at b = 0.9), and rises up to it.
 
     Args:
         study: the trials.
         settings: of `settings`, best first.
 
     Source: Cohen et al. (2021), *Gradient descent on neural networks typically occurs at the edge
-    of stability*, section 2.
+    of stability*, section 2; Cohen et al. (2022), *Adaptive gradient methods at the edge of
+    stability*.
     """
     if not any(STABILITY in trial.figures for trial in study.trials):
         return ()
@@ -56,7 +62,9 @@ def stability_lines(study: Study, settings: Sequence[Setting]) -> tuple[Stabilit
             continue
         steps = np.array(sorted(common))
         values = [track.loss[np.searchsorted(track.step, steps)] for track in tracks]
-        made.append(StabilityLine(label(setting.values) or "all", steps, np.median(values, axis=0)))
+        middle = np.median(values, axis=0)
+        divided = any(PRECONDITIONED in trial.figures for trial in setting.trials)
+        made.append(StabilityLine(label(setting.values) or "all", steps, middle, divided))
         if len(made) == MOST_LINES:
             break
     return tuple(made)

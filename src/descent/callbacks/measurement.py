@@ -60,6 +60,12 @@ class RunView:
             loss = loss + penalty(weights, self.penalty.l1, self.penalty.l2)
         return loss
 
+    def optimizer_state(self) -> dict[str, Mapping[str, Any]]:
+        """Return what the optimizer keeps of each trained parameter, by its name."""
+        kept = self.learner.kernel.state(self.column)["optimizer"]["state"]
+        names = [name for name, _ in self.model.named_parameters()]
+        return {name: kept.get(i, {}) for i, name in enumerate(names) if name in self.trainable()}
+
     def full_loss(self) -> float:
         return float(self.learner.full_losses()[self.column])
 

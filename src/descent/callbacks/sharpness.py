@@ -10,18 +10,33 @@ import torch
 
 from descent.callbacks.measurement import Measurement, RunView
 from descent.data.tensors import Chunks
-from descent.engine.curvature import hessian_product, largest_curvature, stable_lr
+from descent.engine.curvature import (
+    ADAPTIVE,
+    Product,
+    hessian_product,
+    largest_curvature,
+    preconditioned,
+    preconditioner,
+    stable_curvature,
+    stable_lr,
+)
+from descent.shapes import Float
 
 log = logging.getLogger(__name__)
 
 SHARPNESS, STABILITY = "diagnostics/sharpness", "diagnostics/stability"
+PRECONDITIONED = "diagnostics/preconditioned_sharpness"
 
 
 class Sharpness(Measurement):
-    """Records λ and lr / (largest stable lr), and warns where that is above 1.
+    """Records λ and how much of what is stable that is, and warns where it is above 1.
 
-    Costs some twenty Hessian-vector products, each about as long as three passes over the rows.
-    Only SGD, with or without momentum, has such a limit; for others λ alone is recorded.
+    Costs some twenty Hessian-vector products, each about as long as three passes over the rows;
+    twice that for adaptive optimizers (Adam, AdamW, RMSprop, Adagrad), whose steps are stable by
+    the curvature of the loss divided by what they divide gradients by, P. For SGD the ratio is lr
+    over the largest stable one; for them the largest eigenvalue of P⁻¹H over the largest stable
+    one, which is 38 / lr for Adam. They have none before their first step, and no warning: P
+    follows the curvature, so that training goes on at the edge. Others have λ alone.
 
     Args:
         every_n_epochs: measure after each n-th epoch.
@@ -29,41 +44,59 @@ class Sharpness(Measurement):
         products: at most about so many Hessian-vector products.
     """
 
-    metrics = (SHARPNESS, STABILITY)
+    metrics = (SHARPNESS, STABILITY, PRECONDITIONED)
 
     def __init__(
         self, every_n_epochs: int = 1, tolerance: float = 1e-6, products: int = 100
     ) -> None:
         super().__init__(every_n_epochs)
         self.tolerance, self.products = tolerance, products
-        self._vector: np.ndarray | None = None  # the last eigenvector: a good start for the next
+        # the last eigenvectors: good starts for the next
+        self._vectors: dict[str, np.ndarray] = {}
         self._warned = False
 
     def measure(self, run: RunView) -> dict[str, float]:
         """Return the sharpness, and the stability ratio where there is one."""
         rows = Chunks(*run.rows("train"))
         product, size = hessian_product(run.objective_at, run.trainable(), rows)
-        if self._vector is None:
-            self._vector = np.random.default_rng(0).standard_normal(size)
-        value, self._vector = largest_curvature(
-            product, self._vector, self.tolerance, self.products
-        )
+        value = self._largest(SHARPNESS, product, size)
         if not np.isfinite(value):
             return {}
-        if not issubclass(run.optimizer, torch.optim.SGD):
-            self._say(run, value, None)
+        if issubclass(run.optimizer, torch.optim.SGD):
+            limit = stable_lr(run.options, value)
+            self._say(run, value, limit)
+            return {SHARPNESS: value, STABILITY: run.lr / limit}
+        self._say(run, value, None)
+        p = _preconditioner(run)
+        if p is None:
             return {SHARPNESS: value}
-        limit = stable_lr(run.options, value)
-        self._say(run, value, limit)
-        return {SHARPNESS: value, STABILITY: run.lr / limit}
+        outside = run.optimizer is torch.optim.AdamW or run.options.get("decoupled_weight_decay")
+        decay = 0.0 if outside else float(run.options["weight_decay"])
+        divided = self._largest(PRECONDITIONED, preconditioned(product, p, decay), size)
+        if not np.isfinite(divided):
+            return {SHARPNESS: value}
+        ratio = divided / stable_curvature(run.optimizer, run.options, run.lr)
+        return {SHARPNESS: value, STABILITY: ratio, PRECONDITIONED: divided}
+
+    def _largest(self, name: str, product: Product, size: int) -> float:
+        start = self._vectors.get(name)
+        if start is None:
+            start = np.random.default_rng(0).standard_normal(size)
+        value, vector = largest_curvature(product, start, self.tolerance, self.products)
+        self._vectors = {**self._vectors, name: vector}  # a copy's own: each run has one
+        return value
 
     def _say(self, run: RunView, value: float, limit: float | None) -> None:
         if not run.alone:
             return
         lr, first = run.lr, run.global_step == 0
         if limit is None:
-            if first:
-                log.info("stability sharpness %.4g; only SGD has a largest stable lr", value)
+            if first and run.optimizer in ADAPTIVE:
+                words = "stability sharpness %.4g; what %s bears is known after its first step"
+                log.info(words, value, run.optimizer.__name__)
+            elif first:
+                words = "stability sharpness %.4g; no largest stable lr of %s is known"
+                log.info(words, value, run.optimizer.__name__)
             return
         if first:
             words = "stability sharpness %.4g, largest stable lr %.4g; lr %g is %.4g of it"
@@ -78,15 +111,28 @@ class Sharpness(Measurement):
             )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the last eigenvector, so that a continued run measures the same."""
-        vector = self._vector
-        return {
-            "vector": None if vector is None else torch.from_numpy(vector.copy()),
-            "warned": self._warned,
-        }
+        """Return the last eigenvectors, so that a continued run measures the same."""
+        vectors = {name: torch.from_numpy(v.copy()) for name, v in self._vectors.items()}
+        return {"vectors": vectors, "warned": self._warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
-        vector = state_dict["vector"]
-        self._vector = None if vector is None else vector.numpy()
+        """Take them back."""
+        kept = state_dict.get("vectors")
+        if kept is None:  # of a run that was begun before there were two
+            kept = {SHARPNESS: v} if (v := state_dict.get("vector")) is not None else {}
+        self._vectors = {name: v.numpy() for name, v in kept.items()}
         self._warned = state_dict["warned"]
+
+
+def _preconditioner(run: RunView) -> Float[np.ndarray, " P"] | None:
+    """Return the diagonal of P; None where it is not known."""
+    if run.optimizer not in ADAPTIVE:
+        return None
+    parameters, made = run.trainable(), []
+    for name, state in run.optimizer_state().items():
+        found = preconditioner(run.optimizer, run.options, state)
+        if found is None or found.shape != parameters[name].shape:
+            return None
+        made.append(found.reshape(-1).cpu())
+    p = torch.cat(made).numpy()
+    return p if (np.isfinite(p) & (p > 0)).all() else None

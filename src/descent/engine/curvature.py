@@ -76,6 +76,78 @@ def stable_lr(group: Mapping[str, Any], curvature: float) -> float:
     return 2 * (1 + beta) / (share * curvature) if share else float("inf")
 
 
+ADAMS = (torch.optim.Adam, torch.optim.AdamW)
+ADAPTIVE = (*ADAMS, torch.optim.RMSprop, torch.optim.Adagrad)  # whose preconditioner is known
+
+
+def preconditioner(
+    optimizer: type[torch.optim.Optimizer], group: Mapping[str, Any], state: Mapping[str, Any]
+) -> Tensor | None:
+    """Return P, by which the next step divides one parameter's (averaged) gradient, in float64.
+
+    Args:
+        optimizer: of `ADAPTIVE`.
+        group: its options.
+        state: what it keeps of the parameter.
+
+    Returns:
+        As the parameter is shaped; None before the first step, and for other optimizers.
+
+    Source: Cohen et al. (2022), *Adaptive gradient methods at the edge of stability*, section 2;
+    the corrections of Adam's two averages are part of P.
+    """
+    if not state or optimizer not in ADAPTIVE:
+        return None
+    eps, t = group["eps"], float(state["step"])
+    if optimizer in ADAMS:
+        first, second = map(float, group["betas"])
+        square = state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"].double()
+        found: Tensor = (1 - first**t) * ((square / (1 - second**t)).sqrt() + eps)
+    elif optimizer is torch.optim.RMSprop:
+        square = state["square_avg"].double()
+        if group["centered"]:
+            square = square - state["grad_avg"].double() ** 2
+        found = square.sqrt() + eps
+    else:
+        found = (state["sum"].double().sqrt() + eps) * (1 + (t - 1) * group["lr_decay"])
+    return found
+
+
+def stable_curvature(
+    optimizer: type[torch.optim.Optimizer], group: Mapping[str, Any], lr: float
+) -> float:
+    """Return the largest eigenvalue of P⁻¹H at which an adaptive optimizer's steps are stable.
+
+    With P held fixed its steps are those of SGD on the preconditioned loss: of Adam's kind with an
+    averaged momentum β, stable below (2 + 2 β) / ((1 - β) lr), which is 38 / lr at β = 0.9.
+
+    Args:
+        optimizer: of `ADAPTIVE`.
+        group: its options; AdamW's decay, outside of P, lowers the bound by (1 + β) w / (1 - β).
+        lr: of the step; infinity is returned at 0.
+    """
+    if lr <= 0:
+        return float("inf")
+    if optimizer in ADAMS:
+        beta = float(group["betas"][0])
+        outside = optimizer is torch.optim.AdamW or group.get("decoupled_weight_decay", False)
+        decay = group["weight_decay"] if outside else 0.0
+        return (1 + beta) * (2 - lr * decay) / ((1 - beta) * lr)
+    return 2 * (1 + group.get("momentum", 0.0)) / lr
+
+
+def preconditioned(product: Product, p: Float[np.ndarray, " P"], decay: float) -> Product:
+    """Return the product with P^-1/2 (H + w) P^-1/2, which has the eigenvalues of P⁻¹ (H + w).
+
+    Args:
+        product: v [P] -> H v [P].
+        p: the diagonal of P, above 0.
+        decay: w, of an L2 term inside the optimizer.
+    """
+    root = np.sqrt(p)
+    return lambda v: (product(v / root) + decay * v / root) / root
+
+
 def hessian_product(
     objective: Objective, parameters: Mapping[str, Tensor], rows: Chunks
 ) -> tuple[Product, int]:

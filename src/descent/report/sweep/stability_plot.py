@@ -48,4 +48,10 @@ def _caption(lines: Sequence[StabilityLine]) -> str:
     if at:
         told.append(f"at the edge: {joined(at)}")
     told.append(f"the highest end has {lines[most].label}, at {spoken(ends[most])} times the edge")
+    adaptive = [line.label for line in lines if line.preconditioned]
+    if adaptive:
+        who = "all of them" if len(adaptive) == len(lines) else joined(adaptive)
+        told.append(
+            f"for {who} it is the curvature of the loss divided by what a step divides gradients by"
+        )
     return "; ".join(told) + "."
