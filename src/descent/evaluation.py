@@ -22,7 +22,8 @@ from descent.data.layout import Dialect
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.reading import Table, read_table
 from descent.data.row_weights import row_weights
-from descent.data.table import encode_targets, row_weight
+from descent.data.table import row_weight
+from descent.data.table_targets import as_dates, encode_targets
 from descent.errors import UserError, first_line
 from descent.files.atomic import replacing
 from descent.records import document
@@ -195,7 +196,7 @@ def new_rows(read: Table, description: Description, unseen: str) -> tuple[Prepar
         log.info("%s: %s", read.path, note)
     names = description.target_names
     style = number_style(read, read.frame.columns)
-    targets, why_not = encode_targets(read, names, description.classes, style)
+    targets, why_not = encode_targets(read, names, description.classes, style, description.dated)
     if targets is not None and description.target_scaler.log and targets.min() <= 0:
         targets, why_not = None, f"target '{names[0]}' is not above 0 in every row"
     known = targets is not None
@@ -358,7 +359,10 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
         threshold = evaluation.run.result().get("threshold")
         chosen = np.array(description.classes)[description.choose(values, threshold)]
         columns = dict(zip(names, [chosen, *values.T], strict=True))
-    out = table.with_columns(**{key: pl.Series(values) for key, values in columns.items()})
+    made = {key: pl.Series(values) for key, values in columns.items()}
+    if description.dated:
+        made = {key: as_dates(values) for key, values in made.items()}
+    out = table.with_columns(**made)
     with replacing(path) as file:
         if path.suffix == ".csv":
             out.write_csv(file)

@@ -235,6 +235,55 @@ TOLD = {
         "a,b,y\n" + rows(lambda i: f"{'uvw'[i % 3]},{'pq'[i % 2]},{i}.5"),
         r"categories: a \(3\), b \(2\)$",
     ),
+    "nothing to learn from": (
+        ",y\n" + rows(lambda i: f"{i},{i * i}.5"),
+        "left out, row numbers: column_1 .*\nno feature tells anything of y: only its mean",
+    ),
+    "features that are constant": (
+        "a,b,y\n" + rows(lambda i: f"1,2,{i}.5"), "^a, b\nno feature tells anything of y: only its",
+    ),
+    "row numbers by another name": (
+        "a,patient,y\n" + rows(lambda i: f"{i % 7},{i + 1},{i * i}.5"),
+        "^a\nleft out, counting the rows: patient",
+    ),
+    "numbers that name the rows": (
+        "a,docno,y\n" + rows(lambda i: f"{i % 7},{100 + 3 * i},{i * i}.5"),
+        "^a\nleft out, identifiers by their names: docno",
+    ),
+    "time counts and is a feature": (
+        "t,patient_id,y\n" + rows(lambda i: f"{i + 1},{i},{i * i}.5"),
+        "^t\nleft out, identifiers by their names: patient_id",
+    ),
+    "a copy of the target in another unit": (
+        "a,cents,y\n" + rows(lambda i: f"{i % 7},{1000 * i * i},{10 * i * i}.00"),
+        "^a\nleft out, the target in another unit: cents",
+    ),
+    "one whole number as a target": (
+        "a,y\n" + rows(lambda i: f"{i % 7},20"),
+        "^a\ntarget y is 20 in every row: nothing to be learnt",
+    ),
+    "few rows of each class": (
+        "a,y\n" + rows(lambda i: f"{i % 7},name{i % 30}"),
+        "^a\ntarget y has 30 classes in 40 rows, too few to learn from",
+    ),
+    "a date as a target": (
+        "a,y\n" + rows(lambda i: f"{i % 7},2020-03-{1 + i % 31:02}"),
+        "^a\nthe dates of target y are learnt as days since 1970-01-01",
+    ),
+    "words for no value in the target": (
+        "a,y\n" + rows(lambda i: f"{i % 7},{'unknown' if i == 5 else i + 0.5}"),
+        "^a\n1 row without a target .y. left out\n'unknown' read as missing: y",
+    ),
+    "words too frequent for mistakes": (
+        "a,y\n" + rows(lambda i: f"{'trace' if i % 10 == 5 else i / 4},{i}.5"),
+        "^a, a missing\n'trace' read as missing: a",
+    ),
+    "single quotes": (
+        "'a' 'b' 'y'\n" + rows(lambda i: f"{i % 7} {i % 3} {i}.5"), "^a, b\n.*\nsingle quotes",
+    ),
+    "row names of R's, parted by blanks": (
+        '"a" "b" "y"\n' + rows(lambda i: f'"r{i}" {i % 7} {i % 3} {i}.5'), "^a, b\n.*blanks",
+    ),
     "very many texts": (
         "a,y\n" + rows(lambda i: f"t{i % 150},{i}.5", 300),
         "^a share\nthe 150 texts of a become one feature",
@@ -285,8 +334,6 @@ UNDECIDED = {
     ),
     "an open quote": ('a,y\n1,2\n"1,2\n3,4\n', "has a quote .* in row . that is never closed"),
     "zeros": ("a,y\n\0\0\0\0,\0\n", "holds zero bytes"),
-    "nothing to learn from": (",y\n" + rows(lambda i: f"{i},{i}.5"),
-                              "no column is left to learn from: column_1 only number or name"),
 }  # fmt: skip
 
 
@@ -295,6 +342,14 @@ def test_what_cannot_be_decided_is_asked_for_with_its_option(case: str, tmp_path
     content, sentence = UNDECIDED[case]
     with pytest.raises(UserError, match=sentence):
         notes_of(content, tmp_path)
+
+
+def test_numbers_for_names_of_which_some_stand_twice_are_no_names(tmp_path: Path) -> None:
+    content = "1,0,1,2\n" + rows(lambda i: f"{i % 3},{i % 7},{i}.5,{i * i}")
+    with pytest.raises(UserError, match=r"is numbers, some of them twice: data.header=false reads"):
+        notes_of(content, tmp_path, "2")
+    told = notes_of(content, tmp_path, "column_4", reading={"header": False})
+    assert told == "column_1, column_2, column_3\n"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +378,7 @@ def test_an_option_settles_days_and_months(day_first: bool, month: int, tmp_path
 
 
 def test_options_leave_columns_out_and_take_texts_for_what_they_are(tmp_path: Path) -> None:
-    content = "a,b,c,y\n" + rows(lambda i: f"{i % 3},{i}.5,{i}.25,{i}.5")
+    content = "a,b,c,y\n" + rows(lambda i: f"{i % 3},{i}.5,{i * i}.25,{i}.5")
     assert (
         notes_of(content, tmp_path, exclude=["b"], texts=["a"])
         == "a=0, a=1, a=2, c\ncategories: a (3)"

@@ -40,6 +40,13 @@ def test_the_splits_share_out_every_row_once_in_rising_order(arrays: Arrays) -> 
         assert (np.diff(part) > 0).all()
 
 
+def test_two_rows_train_and_validate_and_that_is_told() -> None:
+    notes: list[str] = []
+    rows = split_rows(regression(2), 0.1, 0.1, seed=0, notes=notes)
+    assert {name: len(r) for name, r in rows.items()} == {"train": 1, "val": 1, "test": 0}
+    assert notes == ["2 rows: one trains, one validates, and none is left for the test"]
+
+
 def test_every_split_has_its_share_of_every_class() -> None:
     arrays = iris()  # 50 rows of each class
     rows = split_rows(arrays, 0.1, 0.2, seed=3)
@@ -98,7 +105,7 @@ def test_limited_rows_are_training_rows_in_proportion_to_the_classes() -> None:
 @pytest.mark.parametrize(
     ("arrays", "fractions", "limit", "sentence"),
     [
-        (regression(2), (0.1, 0.1), None, r"data.val_fraction=0.1 of 2 rows leaves no training"),
+        (regression(1), (0.1, 0.1), None, r"data.test_fraction=0.1 of 1 rows leaves no train"),
         (regression(10), (0.0, 0.99), None, r"data.test_fraction=0.99 of 10 rows leaves no train"),
         (regression(10), (0.0, 0.0), 0.01, r"data.limit=0.01 of 10 training rows leaves none"),
     ],

@@ -13,8 +13,8 @@ from descent.data.columns import Style
 from descent.data.encoding import encode
 from descent.data.layout import Dialect
 from descent.data.reading import Table, read_table
-from descent.data.table import encode_targets
 from descent.data.table import table as source
+from descent.data.table_targets import as_dates, encode_targets
 from descent.errors import UserError
 
 ROWS = 12
@@ -300,6 +300,24 @@ def test_a_class_is_the_same_class_however_its_number_is_written(
     written_as: list[object], classes: tuple[str, ...]
 ) -> None:
     assert targets_of(written_as, classes) == ([1, 0], "")
+
+
+def test_dates_to_predict_are_days_and_come_back_as_dates() -> None:
+    import datetime as dt
+
+    texts = ["1969-12-31 12:00", "2020-02-29 00:00", "2026-11-28 09:35"]
+    frame = pl.DataFrame({"y": texts})
+    days, why = encode_targets(new(frame), ["y"], (), Style("."), dated=True)
+    assert not why
+    assert days is not None
+    epoch = dt.datetime(1970, 1, 1)
+    expected = [(dt.datetime.fromisoformat(t) - epoch) / dt.timedelta(days=1) for t in texts]
+    np.testing.assert_allclose(days, expected, rtol=1e-12)
+    back = as_dates(pl.Series("predicted_y", days)).dt.strftime("%Y-%m-%d %H:%M")
+    assert back.to_list() == texts
+    assert encode_targets(new(frame), ["y"], (), Style(".")) == (
+        None, "target 'y' does not hold numbers",
+    )  # fmt: skip
 
 
 def test_codes_with_leading_zeros_are_not_the_numbers_they_look_like() -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from descent.data.arrays import Column, Kind, Task
-from descent.data.columns import as_kind, number_style
+from descent.data.as_trained import as_kind
+from descent.data.columns import number_style
 from descent.data.encoding import DAY, same_category
 from descent.data.prepare import Description
 from descent.data.reading import Table

@@ -137,6 +137,7 @@ class Arrays:
         weight: the name of their column.
         split: the rows of `train`, and of `val` and `test` where the source has chosen them; None
             where the split is ours.
+        dated: whether the targets are dates, as days since 1970-01-01.
     """
 
     features: Shaped[np.ndarray, "N F"]
@@ -155,6 +156,7 @@ class Arrays:
     weights: Shaped[np.ndarray, " N"] | None = None
     weight: str | None = None
     split: Mapping[str, Int[np.ndarray, " n"]] | None = None
+    dated: bool = False
 
     @property
     def rows(self) -> int:
@@ -188,8 +190,12 @@ def fingerprint(arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def check_arrays(arrays: Arrays) -> None:
+def check_arrays(arrays: Arrays, may_be_empty: bool = False) -> None:
     """Check what every source must give.
+
+    Args:
+        arrays: the data.
+        may_be_empty: whether features may be lacking or constant, as a line has told.
 
     Raises:
         UserError: no rows, no features, NaN or inf anywhere, nothing but constant features, fewer
@@ -197,14 +203,18 @@ def check_arrays(arrays: Arrays) -> None:
     """
     features, targets = arrays.features, arrays.targets
     check_classes(arrays)
-    if features.shape[1] == 0:
+    if features.shape[1] == 0 and not may_be_empty:
         raise UserError("The data have no features; name at least one column in data.features.")
     check_finite(features, arrays.feature_names, "feature")
     if not arrays.task.is_classification:
         check_finite(targets.reshape(arrays.rows, -1), [arrays.target] * arrays.outputs, "target")
     if arrays.task is Task.LANDSCAPE:
         return
-    if arrays.rows > 1 and not (features.max(axis=0) > features.min(axis=0)).any():
+    if (
+        not may_be_empty
+        and arrays.rows > 1
+        and not (features.max(axis=0) > features.min(axis=0)).any()
+    ):
         raise UserError(
             "Every feature is constant, so nothing can be learnt from them; "
             "choose others with data.features."

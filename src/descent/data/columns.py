@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 100
 # Texts among numbers: so few are mistakes, or words for no value; with more it is a text column.
 MOST_STRAYS = 3
+# Rarer texts among numbers are mistakes; what comes so often, with a meaning, is none.
+RARE, OFTEN = 0.02, 3
 # A mix of so few whole numbers and texts (1, 2, 3, 4+) is a category.
 FEW_MIXED = 10
 # Words for no value, where all else are numbers.
@@ -57,7 +59,7 @@ class Meaning:
         problem: why it cannot be used, with what settles it; None if it can.
         whole: whether its numbers are whole ones, written as such.
         day_first: how its dates were read, where that was a question.
-        stray: the first row whose value fits nothing, from 0.
+        doubt: what was decided that a target, which nothing may be made of, is refused for.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Meaning:
     problem: str | None = None
     whole: bool = False
     day_first: bool | None = None
+    doubt: str | None = None
 
 
 @dataclass
@@ -89,7 +92,7 @@ def number_style(table: Table, names: Sequence[str]) -> Style:
     seen = set()
     for name in names:
         series = table.frame[name]
-        if _is_text(series):
+        if is_text(series):
             seen |= _evidence(series)
     if len(seen) == 1:
         return Style(seen.pop())
@@ -113,7 +116,7 @@ def _evidence(series: pl.Series) -> set[str]:
     return set()
 
 
-def _is_text(series: pl.Series) -> bool:
+def is_text(series: pl.Series) -> bool:
     import polars as pl
 
     return series.dtype == pl.String
@@ -181,7 +184,7 @@ def meaning(table: Table, name: str, style: Style, as_text: bool = False) -> Mea
     import polars as pl
 
     series = table.frame[name]
-    if _is_text(series):
+    if is_text(series):
         if as_text:
             return Meaning(name, Kind.CATEGORY, series)
         return _text_meaning(table, series, style)
@@ -254,7 +257,7 @@ def _text_meaning(table: Table, series: pl.Series, style: Style) -> Meaning:
     small = set(filled.str.to_lowercase().unique())
     if small <= {"true", "false"}:
         return Meaning(name, Kind.BOOLEAN, (series.str.to_lowercase() == "true").cast(pl.Float64))
-    found = _numbers(table, series, style) or _hours(series) or _dates(table, series)
+    found = read_numbers(table, series, style) or _hours(series) or _dates(table, series)
     return found or Meaning(name, Kind.CATEGORY, series)
 
 
@@ -276,7 +279,7 @@ def _plain_numbers(series: pl.Series, style: Style) -> Meaning | None:
     return Meaning(series.name, Kind.NUMBER, numbers, whole=whole)
 
 
-def _numbers(table: Table, series: pl.Series, style: Style) -> Meaning | None:
+def read_numbers(table: Table, series: pl.Series, style: Style) -> Meaning | None:
     """Read a column as numbers; None if it is none."""
 
     name = series.name
@@ -387,7 +390,7 @@ def _with_strays(
     ):
         return Meaning(name, Kind.CATEGORY, series, ["numbers and texts mixed, so categories"])
     share = len(strays) / max(len(series) - series.null_count(), 1)
-    if len(distinct) > MOST_STRAYS and share > 0.02:
+    if len(distinct) > MOST_STRAYS and share > RARE:
         return None  # codes of letters and digits
     row = int((numbers.is_null() & series.is_not_null()).arg_max() or 0)
     more = f" ({len(strays)} such rows)" if len(strays) > 1 else ""
@@ -397,7 +400,20 @@ def _with_strays(
         f"data.missing_words=[{words}] if that means no value, data.texts=[{quoted(name)}] for "
         f"categories, or {_out(name)}"
     )
+    if share > RARE and _are_words(strays):
+        words = " and ".join(repr(word) for word in distinct)
+        return Meaning(
+            name, Kind.NUMBER, numbers, [f"{words} read as missing"], doubt=problem,
+            whole=bool((whole % 1 == 0).all()),
+        )  # fmt: skip
     return Meaning(name, Kind.NUMBER, numbers, problem=problem)
+
+
+def _are_words(strays: pl.Series) -> bool:
+    """Whether texts among numbers are words that come again and again, and no mistyped numbers."""
+    often = strays.value_counts()["count"].min() >= OFTEN  # type: ignore[operator]
+    words = strays.str.contains(r"\d") | strays.str.contains(r"(?i)^[+-]?inf")
+    return bool(often) and not words.any()
 
 
 def _check_range(found: Meaning, series: pl.Series, table: Table) -> None:
@@ -476,60 +492,3 @@ def _parsed(texts: pl.Series, form: str) -> pl.Series:
 
     # 5.1.20 is no date of the year 20
     return pl.select(pl.when(days.dt.year() >= 1000).then(days)).to_series().alias(texts.name)
-
-
-# ---- a new table's columns, read as a run's
-
-
-def as_kind(
-    table: Table, name: str, kind: Kind, style: Style, day_first: bool | None = None
-) -> Meaning:
-    """Read a column as what it was in training, however this file writes it.
-
-    Returns:
-        Its values as that kind; `problem` says where it is none.
-    """
-    import polars as pl
-
-    series = table.frame[name]
-    if kind in (Kind.CATEGORY, Kind.CODE):
-        return Meaning(name, kind, series if _is_text(series) else as_written(series))
-    if series.null_count() == len(series):
-        typed = pl.Datetime("us") if kind is Kind.DATE else pl.Float64
-        return Meaning(name, kind, pl.Series(name, [None] * len(series), dtype=typed))
-    if kind is Kind.BOOLEAN:
-        return _as_boolean(table, series)
-    if day_first is not None and table.dialect.day_first is None:
-        from dataclasses import replace
-
-        table = replace(table, dialect=replace(table.dialect, day_first=day_first))
-    found = meaning(table, name, style)
-    if found.kind is Kind.CODE and kind is Kind.NUMBER:
-        found = _numbers(table, series, style) or found
-    if found.kind is Kind.BOOLEAN and kind is Kind.NUMBER and series.dtype == pl.Boolean:
-        return found
-    if found.kind is not kind and found.problem is None:
-        nouns = {Kind.NUMBER: "numbers", Kind.DATE: "dates"}
-        first = series.drop_nulls()[0]
-        found.problem = f"column '{name}' must hold {nouns[kind]}, but holds '{first}'"
-    return found
-
-
-TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
-
-
-def _as_boolean(table: Table, series: pl.Series) -> Meaning:
-    import polars as pl
-
-    small = (
-        as_written(series).str.to_lowercase()
-        if not _is_text(series)
-        else (series.str.to_lowercase())
-    )
-    known = dict.fromkeys(TRUE, 1.0) | dict.fromkeys(FALSE, 0.0)
-    values = small.replace_strict(known, default=None, return_dtype=pl.Float64)
-    found = Meaning(series.name, Kind.BOOLEAN, values)
-    odd = series.filter(values.is_null() & series.is_not_null())
-    if not odd.is_empty():
-        found.problem = f"column '{series.name}' must hold true or false, but holds '{odd[0]}'"
-    return found

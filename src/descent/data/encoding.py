@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.data.arrays import Column, Kind
-from descent.data.columns import CODE, MOST_CATEGORIES, PLAIN, Meaning, as_kind, number_style
+from descent.data.as_trained import as_kind
+from descent.data.columns import CODE, MOST_CATEGORIES, PLAIN, Meaning, number_style
 from descent.data.layout import listed
 from descent.data.reading import Table
 from descent.errors import UserError, counted, did_you_mean

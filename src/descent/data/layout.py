@@ -157,8 +157,11 @@ def _separator(lines: Sequence[str], usual: str, suffix: str) -> str:
         if score > best and share * header > 0.4:
             best, chosen = score, separator
     if best[2] <= 2 and (best[2] == 0 or suffix in (".txt", ".dat", ".data")):
-        widths = {len(row) for row in csv_rows([" ".join(x.split()) for x in lines], " ") if row}
-        if len(widths) == 1 and widths.pop() > max(best[2], 1) and len(lines) > 2:
+        header, *widths = [
+            len(row) for row in csv_rows([" ".join(x.split()) for x in lines], " ") if row
+        ]
+        by_r = header == min(widths, default=0) - 1 > 1  # with row names, which have none
+        if len({*widths}) == 1 and (header == widths[0] or by_r) and header > max(best[2], 1):
             return " "
     return chosen
 

@@ -99,6 +99,7 @@ class Prepared:
             "weight": arrays.weight,
             "class_weights": list(self.class_weights),
             "threshold": self.threshold,
+            "dated": arrays.dated,
         }
 
 
@@ -127,6 +128,7 @@ class Description:
     weight: str | None = None
     class_weights: tuple[float, ...] = ()
     threshold: float | str = 0.5
+    dated: bool = False
 
     @property
     def weighted(self) -> bool:
@@ -188,6 +190,7 @@ class Description:
             weight=data.get("weight"),
             class_weights=tuple(data.get("class_weights", ())),
             threshold=data.get("threshold", 0.5),
+            dated=data.get("dated", False),
         )
         made._check()
         return made
@@ -203,7 +206,6 @@ class Description:
         outputs = classes if self.task is Task.MULTICLASS else 1
         targets = 1 if self.task.is_classification else self.outputs
         for fits, what in (
-            (features > 0, "it has no columns"),
             (len({*names}) == len(names), "two of its columns have one name"),
             (many, f"{classes:,} classes do not go with task {self.task}"),
             (
@@ -250,7 +252,7 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
     train = rows["train"]
     if arrays.fit is not None:
         arrays = arrays.fit(arrays, train)
-        check_arrays(arrays)
+        check_arrays(arrays, may_be_empty=True)
     _check_augment(data.get("augment") or {}, arrays)
     asked = data.get("metrics") or ()
     check_asked(asked, str(arrays.task))
@@ -436,6 +438,7 @@ LATER: Mapping[str, tuple[Check, str]] = {
         lambda value: value in THRESHOLDS or (is_finite(value) and 0 < value < 1),
         "a number between 0 and 1, or a metric",
     ),
+    "dated": (lambda value: type(value) is bool, "true or false"),
 }
 
 

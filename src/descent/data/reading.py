@@ -369,6 +369,7 @@ def _named(
         notes.append(f"{counted(empty, 'row')} without any value left out")
     if inside:
         notes.append(f"{counted(inside, 'blank line')} left out")
+    rows = _unquoted(rows, notes)
     if dialect.header:
         if not rows.height:
             raise UserError(f"{path} is empty; it needs a header and rows.")
@@ -382,6 +383,16 @@ def _named(
     else:
         names = [f"column_{i + 1}" for i in range(rows.width)]
     return _unique(Table(rows, str(path), dialect, notes), names)
+
+
+def _unquoted(rows: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
+    """Take single quotes off all cells where they stand around each cell of the first row."""
+    import polars as pl
+
+    if not rows.height or not all(re.fullmatch(r"\s*'.*'\s*", cell or "") for cell in rows.row(0)):
+        return rows
+    notes.append("single quotes around cells left out")
+    return rows.with_columns(pl.all().str.replace(r"^\s*'(.*)'\s*$", "$1"))
 
 
 def _blank_lines(text: str) -> int:

@@ -54,6 +54,9 @@ def split_rows(
     held, rest = cutter.set_apart(rest, val_fraction, test_fraction, folds)
     test, val = given.get("test"), given.get("val")
     if test is None:
+        if len(rest) == 2 and test_fraction and (val_fraction or folds):
+            told.append("2 rows: one trains, one validates, and none is left for the test")
+            test_fraction = 0
         rest, test = cutter.cut(rest, "test", test_fraction)
     if val is not None:
         told.append("rows for validation are the source's own (data.val_fraction has no effect)")

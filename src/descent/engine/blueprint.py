@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -31,7 +32,10 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     torch.manual_seed(stream_seed(config["seed"], INIT))
     sizes = _sizes(description)
     _check_size(config, sizes)
-    model = build(config["model"], "model", offer=sizes)
+    with warnings.catch_warnings():
+        if not sizes["in_features"]:  # as a line has told
+            warnings.simplefilter("ignore", UserWarning)
+        model = build(config["model"], "model", offer=sizes)
     if config.get("learner") is not None:
         from descent.engine.own_learner import build_own
 
