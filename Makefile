@@ -23,7 +23,7 @@ train: $(READY) ## train the default model on digits: make train ARGS="optimizer
 	$(BIN)/python src/train.py $(ARGS)
 
 test: $(READY) ## the fast tests, on all cores
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # with the extras that the fast tests do without: clusters, Optuna, a browser
 $(VENV)/.ready-extras: $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 from contextlib import suppress
@@ -57,11 +58,16 @@ def needed_with(choice: str, csv: Path | str = "some.csv") -> list[str]:
 
 
 def composed(primary: str, *overrides: str) -> Any:
-    given = [*overrides, "run=some/run"] if primary != "train" else list(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose(primary, overrides=given, return_hydra_config=True)
+    cfg = copy.deepcopy(_composed(primary, overrides))
     HydraConfig.instance().set_config(cfg)  # recipes ask it which optimizer was chosen
     return without_hydra(cfg)
+
+
+@functools.cache
+def _composed(primary: str, overrides: tuple[str, ...]) -> Any:
+    given = [*overrides, "run=some/run"] if primary != "train" else list(overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(primary, overrides=given, return_hydra_config=True)
 
 
 def without_hydra(cfg: Any) -> Any:

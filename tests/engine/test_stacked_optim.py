@@ -65,7 +65,7 @@ def stacks(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]], list[float], int
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(stacks())
 def test_a_rule_is_torchs_optimizer_for_every_run(
     stack: tuple[str, list[dict[str, Any]], list[float], int],
