@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from descent.engine.blueprint import build_schedule
 from descent.engine.schedules import inverse_time, warmup_cosine
 from descent.errors import UserError
 from descent.records.run import Run
@@ -161,3 +163,35 @@ def test_warmup_may_take_nothing_or_everything(warmup):
 def test_inverse_time_falls_to_half_after_one_over_decay():
     factor = inverse_time(optimizer(), decay=0.01).lr_lambdas[0]
     assert (factor(0), factor(100), factor(300)) == (1.0, 0.5, 0.25)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "16-true"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ExponentialLR", {"gamma": 0.4}), ("ExponentialLR", {"gamma": 30.0}),
+        ("StepLR", {"gamma": 0.1, "step_size": 3}), ("StepLR", {"gamma": 1.7, "step_size": 2}),
+    ],
+)  # fmt: skip
+def test_a_gamma_that_takes_lr_out_of_the_runs_numbers_is_refused(kind, options, precision):
+    weight = torch.zeros(1)
+    made = getattr(torch.optim.lr_scheduler, kind)(torch.optim.SGD([weight], lr=0.1), **options)
+    dtype, epoch = {"32": torch.float32, "16": torch.float16}[precision[:2]], 1
+    while torch.tensor(lr := made.get_last_lr()[0], dtype=dtype) not in (0, torch.inf):
+        made.optimizer.step()
+        made.step()
+        epoch += 1
+    what = "exactly 0" if lr < 1 else "infinite"
+
+    def planned(epochs: int) -> None:
+        config = {
+            "scheduler": {"_target_": f"torch.optim.lr_scheduler.{kind}", **options},
+            "optimizer": {"lr": 0.1}, "trainer": {"precision": precision}, "data": {},
+            "stop": {"epochs": epochs, "steps": None},
+        }  # fmt: skip
+        build_schedule(config, SimpleNamespace(steps_per_epoch=lambda data: 7))
+
+    planned(epoch - 1)
+    says = rf"lr=0\.1 {what} in float{precision[:2]} from epoch {epoch:,} of"
+    with pytest.raises(UserError, match=says):
+        planned(epoch)

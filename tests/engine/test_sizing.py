@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import descent.cli  # noqa: F401 - registers the resolvers
+from descent.config import machine
 from descent.config.check import plain
 from descent.data.prepare import Description, prepare
 from descent.engine import grouping as sizing
@@ -225,3 +226,38 @@ def test_where_nobody_tells_what_is_free_there_is_all(monkeypatch: pytest.Monkey
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpus_own_memory_counts() -> None:
     assert 0 < memory(CUDA) <= torch.cuda.get_device_properties(0).total_memory
+
+
+# ---- models of others
+
+
+class Wide(nn.Module):
+    """Asks for what there may be no memory for."""
+
+    def __init__(self, in_features: int, out_features: int, width: int, depth: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_features, width, bias=False)
+        self.more = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.last = nn.Linear(width, out_features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a number a class."""
+        return self.last(self.first(x))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "says"),
+    [
+        (2_000_000, 1, r"makes a tensor of \[2000000, 2000000\], which needs 14,901\.2 GiB"),
+        (3200, 1, r"Wide makes 10,294,403 parameters, .* \(4 numbers each\) needs 0\.1 GiB"),
+    ],
+)
+def test_a_model_of_others_that_does_not_fit_is_refused_before_it_is_allocated(
+    width: int, depth: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: 0.1 * GIB)
+    config = copy.deepcopy(resolved("data=wine", "optimizer=momentum"))
+    description = Description.from_dict(prepare(config["data"]).describe())
+    config["model"] = {"_target_": f"{__name__}.Wide", "width": width, "depth": depth}
+    with pytest.raises(UserError, match=says):
+        build_model(config, description)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from descent.config.check import build
 from descent.config.machine import refuse_too_large
@@ -32,7 +35,8 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     torch.manual_seed(stream_seed(config["seed"], INIT))
     sizes = _sizes(description)
     _check_size(config, sizes)
-    with warnings.catch_warnings():
+    affordable = nullcontext() if has_own_model(config) else Affordable(config["model"])
+    with warnings.catch_warnings(), affordable:
         if not sizes["in_features"]:  # as a line has told
             warnings.simplefilter("ignore", UserWarning)
         model = build(config["model"], "model", offer=sizes)
@@ -47,6 +51,10 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     # converted now and not by the trainer, which loads weights first: they would be rounded
     dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
     model = model.to(dtype)
+    if not has_own_model(config):
+        parameters = sum(p.numel() for p in model.parameters())
+        what = str(config["model"].get("_target_", "the model"))
+        _check_copies(config, parameters, what, "give smaller sizes in model", there=1)
     _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
     _check_batch_norm(config, model, description.rows["train"])
     return model
@@ -65,16 +73,61 @@ def _check_size(config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
         return
     widths = [sizes["in_features"], *node["hidden"], sizes["out_features"]]
     parameters = sum((a + 1) * b for a, b in pairwise(widths))
+    _check_copies(config, parameters, f"model.hidden={node['hidden']}", "give smaller model.hidden")
+
+
+def _check_copies(
+    config: Mapping[str, Any], parameters: int, what: str, instead: str, there: int = 0
+) -> None:
+    """Refuse parameters whose copies there is no memory for.
+
+    Args:
+        config: of the run.
+        parameters: how many.
+        what: makes them.
+        instead: what to do.
+        there: copies that are allocated already.
+    """
     if parameters < LARGE:
         return
     item = DTYPES.get(config["trainer"]["precision"], torch.float32).itemsize
     copies = 3 + _states(config)
     refuse_too_large(
-        parameters * item * copies,
-        f"model.hidden={node['hidden']} makes {parameters:,} parameters, which with gradients and "
-        f"optimizer state ({copies} numbers each)",
-        "give smaller model.hidden",
+        parameters * item * (copies - there),
+        f"{what} makes {parameters:,} parameters, which with gradients and optimizer state "
+        f"({copies} numbers each)",
+        instead,
     )
+
+
+FACTORIES = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn))
+
+
+class Affordable(TorchFunctionMode):
+    """Refuses a tensor that there is no memory for, before it is allocated, in code of others.
+
+    Args:
+        node: what is built inside.
+    """
+
+    def __init__(self, node: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._what = str(node.get("_target_", "model"))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Ask for the size of what is made first; raises UserError if it is too large."""
+        kwargs = kwargs or {}
+        if func in FACTORIES and "out" not in kwargs:
+            made = func(*args, **{**kwargs, "device": "meta", "pin_memory": False})
+            if made.numel() >= LARGE:
+                refuse_too_large(
+                    made.numel() * made.itemsize,
+                    f"model: {self._what} makes a tensor of {list(made.shape)}, which",
+                    "give smaller sizes in model",
+                )
+        return func(*args, **kwargs)
 
 
 def _states(config: Mapping[str, Any]) -> int:
@@ -170,6 +223,7 @@ def build_schedule(config: Mapping[str, Any], description: Description) -> Sched
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
     mode = node.pop("mode", AUTO)
     length = _length(config, description, interval)
+    _check_range(config, length)
     for key, value in node.items():
         if value == "auto":
             if length is None:
@@ -190,6 +244,34 @@ def build_schedule(config: Mapping[str, Any], description: Description) -> Sched
         return Schedule(build(_partial(node), "scheduler"), interval)
     offer = {"mode": settled_mode(monitor, mode, "scheduler")}
     return Schedule(build(_partial(node), "scheduler", offer=offer), interval, monitor)
+
+
+def _check_range(config: Mapping[str, Any], length: int | None) -> None:
+    """Refuse a gamma that takes lr out of the numbers that the run computes with.
+
+    Raises:
+        UserError: lr would be infinite, or exactly 0, before the run's planned end.
+    """
+    node, lr = config["scheduler"], config["optimizer"].get("lr")
+    kind = str(node["_target_"]).rpartition(".")[2]
+    if kind not in ("ExponentialLR", "StepLR") or not isinstance(lr, (int, float)) or not length:
+        return
+    gamma, every = float(node.get("gamma", 0.1)), int(node.get("step_size", 1))
+    precision = DTYPES.get(config["trainer"]["precision"], torch.float32)
+    if lr <= 0 or gamma <= 0 or gamma == 1:
+        return
+    there = torch.finfo(precision)  # what is below half its smallest number, is 0
+    least = math.log(there.smallest_normal) + math.log(there.eps) - math.log(2)
+    edge = math.log(there.max) if gamma > 1 else least
+    times = math.floor((edge - math.log(lr)) / math.log(gamma)) + 1  # to be beyond it
+    if times > (length - 1) // every:
+        return
+    since = f"{node.get('interval', 'epoch')} {times * every + 1:,} of {length:,}"
+    what = "infinite" if gamma > 1 else "exactly 0"
+    raise UserError(
+        f"scheduler.gamma={gamma:g} makes optimizer.lr={lr:g} {what} in {str(precision)[6:]} from "
+        f"{since} on; give a gamma nearer to 1, or a shorter run."
+    )
 
 
 def _partial(node: Mapping[str, Any]) -> dict[str, Any]:
