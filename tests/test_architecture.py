@@ -42,6 +42,7 @@ WALLS = {
     "hydra": [
         "descent.cli", "descent.config.check", "descent.config.hydra_release",
         "descent.config.located", "descent.config.typed", "descent.job", "descent.sweep.composing",
+        "descent.sweep.choices",
         "descent.sweep.hydra", "descent.sweep.sampling", "descent.sweep.after", "descent.api",
         "hydra_plugins",
     ],

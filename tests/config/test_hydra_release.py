@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
+from hydra.types import RunMode
 
 from descent.config import hydra_release
 
@@ -184,3 +186,13 @@ def test_runs_sweeps_and_python_work_with_the_next_hydra(next_hydra: Path, tmp_p
     )  # fmt: skip
     assert refused.returncode == 2
     assert "did you mean 'optimizer.lr'?" in refused.stderr
+
+
+def test_a_help_page_lists_what_hydra_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    maker, _ = hydra_release.compose_main(ROOT / "conf", "train", [], RunMode.RUN)
+    groups = maker.config_loader.list_groups("")
+    listed = [maker.config_loader.get_group_options(group) for group in groups]
+    monkeypatch.setattr(ConfigLoaderImpl, "get_group_options", hydra_release.group_options)
+    assert [maker.config_loader.get_group_options(group) for group in groups] == listed
+    few = maker.config_loader.get_group_options("optimizer", overrides=["hydra.searchpath=[]"])
+    assert few == listed[groups.index("optimizer")]

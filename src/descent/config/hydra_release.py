@@ -16,7 +16,7 @@ import argparse
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -26,8 +26,16 @@ from typing import Any
 import hydra
 from hydra import version
 from hydra._internal import utils
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal.defaults_list import create_defaults_list
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 RELEASE = tuple(int(part) for part in re.findall(r"\d+", hydra.__version__)[:2])
 NAMES_ITS_BASE = RELEASE < (1, 4)
@@ -41,6 +49,7 @@ LAUNCHER = "hydra_plugins.descent_stack.launcher.StackLauncher"
 ABOUT_PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
 stock_arguments = utils.get_args_parser
+stock_options = ConfigLoaderImpl.get_group_options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,12 +94,32 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         @functools.wraps(task)
         def run() -> Any:
             register_plugins(sys.argv[1:])
-            with _replaced(sys.modules["hydra.main"], "get_args_parser", arguments):
+            with (
+                _replaced(sys.modules["hydra.main"], "get_args_parser", arguments),
+                _replaced(ConfigLoaderImpl, "get_group_options", group_options),
+            ):
                 return main()
 
         return run
 
     return decorate
+
+
+def group_options(
+    loader: ConfigLoaderImpl,
+    group_name: str,
+    results_filter: ObjectType | None = ObjectType.CONFIG,
+    config_name: str | None = None,
+    overrides: list[str] | None = None,
+) -> list[str]:
+    """Return the choices of a group, as Hydra does.
+
+    It copies all its sources each time, a hundred times for a help page, in case that an override
+    adds another.
+    """
+    if config_name is not None or overrides:
+        return stock_options(loader, group_name, results_filter, config_name, overrides)
+    return loader.repository.get_group_options(group_name, results_filter)
 
 
 def register_plugins(words: Sequence[str]) -> None:
@@ -159,6 +188,81 @@ def compose_again(conf: Path, name: str, overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(conf), **BASE):
         return hydra.compose(name, overrides=overrides)
+
+
+class Pieces:
+    """What single files of a config bring to it.
+
+    Args:
+        loader: Hydra's config loader.
+    """
+
+    def __init__(self, loader: ConfigLoaderImpl) -> None:
+        self._loader = loader
+        self._repository = CachingConfigRepository(loader.repository)
+        self._found: dict[tuple[str, str], DictConfig | None] = {}
+
+    def of(self, group: str, choice: str) -> DictConfig | None:
+        """Return what a choice brings below its group; None if it has a say elsewhere, or is not.
+
+        Each call returns the same object.
+        """
+        key = group, choice
+        if key not in self._found:
+            try:
+                self._found[key] = self._load(group, choice)
+            except (HydraException, OmegaConfBaseException):  # Hydra says so when it composes
+                self._found[key] = None
+        return self._found[key]
+
+    def _load(self, group: str, choice: str) -> DictConfig | None:
+        if not self._repository.config_exists(f"{group}/{choice}"):
+            return None
+        asked = OverridesParser.create().parse_overrides([f"+{group}={choice}"])
+        defaults = create_defaults_list(self._repository, None, asked, False, False).defaults
+        if any(str(part.package).split(".")[0] != group for part in defaults):
+            return None
+        whole = self._loader._compose_config_from_defaults_list(defaults, self._repository)
+        return whole[group] if set(whole) == {group} else None
+
+    def around(
+        self, name: str, overrides: list[str], groups: Collection[str]
+    ) -> dict[str, list[DictConfig | None]]:
+        """Return what is merged below some groups, in order: None is a group's own choice.
+
+        A group is left out where more than its choice depends on the choice.
+
+        Args:
+            name: of the config.
+            overrides: that it is composed with.
+            groups: of which choices are among them.
+        """
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        found: dict[str, list[DictConfig | None]] = {group: [] for group in groups}
+        for part in create_defaults_list(self._repository, name, parsed, True, False).defaults:
+            loaded = self._repository.load_config(part.config_path or "")
+            if loaded is None or any("${" in str(vars(d)) for d in loaded.defaults_list or []):
+                return {}  # one choice may lead to another
+            package, group = part.package or "", str(part.config_path).partition("/")[0]
+            if package and package.partition(".")[0] in found:
+                own = package == group and found[group][-1:] in ([], [None])
+                own = own or (package == group and None not in found[group])
+                if not own:
+                    del found[package.partition(".")[0]]
+                elif found[group][-1:] != [None]:
+                    found[group].append(None)
+            for key in [k for k in loaded.config if k in found and not package]:
+                below = loaded.config._get_node(key)
+                if isinstance(below, DictConfig):
+                    found[key].append(below)
+                else:
+                    del found[key]
+        return found
+
+
+def set_values(cfg: DictConfig, overrides: list[Override]) -> None:
+    """Set values in a config as Hydra does once it has composed."""
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)
 
 
 def sweeper_of(maker: Any, cfg: DictConfig, task: Callable[[DictConfig], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 Hydra takes 50 to 130 ms to compose a job. Jobs whose overrides choose the same groups differ only
 in values, and Hydra itself sets values after it has composed; so one composition serves them all.
+Those that choose others are made from it, too (`choices.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from descent.analysis.summary import is_seed
 from descent.config.check import flatten, plain
 from descent.config.keys import check_keys, leave_out
 from descent.errors import UserError
+from descent.sweep.choices import Choices
 
 BY_NUMBER = "${hydra.job.num}"
 ABSOLUTE = re.compile(r"\$\{\w+(\.\w+)*\}")  # a reference to one option
@@ -82,7 +84,7 @@ class Composer:
     """
 
     def __init__(self, loader: Any, master: DictConfig) -> None:
-        self._loader, self._master = loader, master
+        self._master, self._choices = master, Choices(loader, master)
         self._bases: dict[tuple[str, ...], _Base] = {}
         self._notes: set[str] = set()  # said once for all jobs
         self._current: _Base | None = None  # whose choices `${hydra:...}` tells
@@ -110,7 +112,7 @@ class Composer:
             key = (*key, str(number))
         base = self._bases.get(key)
         if base is None:
-            base = self._bases[key] = self._base(overrides, number, parsed)
+            base = self._bases[key] = self._base(number, parsed, values)
         if base is not self._current:
             HydraConfig.instance().set_config(base.cfg)
             self._current = base
@@ -139,20 +141,21 @@ class Composer:
         own = any(text.startswith("hydra.sweep.subdir=") for text in key)
         return own or "hydra:job" in subdir or any("hydra:job" in text for text in key)
 
-    def _base(self, overrides: tuple[str, ...], number: int, parsed: Sequence[Override]) -> _Base:
-        cfg = self._loader.load_sweep_config(self._master, list(overrides))
+    def _base(self, number: int, parsed: Sequence[Override], values: Sequence[Override]) -> _Base:
+        cfg = self._choices.compose(parsed, values)
         self._number(cfg, number, parsed)
         HydraConfig.instance().set_config(cfg)
-        without = copy.deepcopy(cfg)
-        with read_write(without), open_dict(without):
-            del without["hydra"]
-        without._set_parent(None)
+        with read_write(cfg), open_dict(cfg), flag_override(cfg, "no_deepcopy_set_nodes", True):
+            hydra = cfg.pop("hydra")
+            without = copy.deepcopy(cfg)
+            cfg.hydra = hydra
         OmegaConf.copy_cache(from_config=cfg, to_config=without)
         check_keys(without)
         plain(without)  # says what is not set, or does not resolve
         unresolved: Any = OmegaConf.to_container(without, resolve=False)
         leaves = dict(flatten(unresolved))
-        return _Base(cfg, unresolved, [k for k, v in leaves.items() if _refers(v)])
+        self._current = _Base(cfg, unresolved, [k for k, v in leaves.items() if _refers(v)])
+        return self._current
 
     def _resolved(
         self, base: _Base, values: Sequence[Override], number: int, parsed: Sequence[Override]
