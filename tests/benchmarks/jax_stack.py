@@ -1,92 +1,108 @@
-"""The same stacked training in JAX, which need not be installed: jit of scan over steps of vmap."""
+"""The same stacked training in JAX 0.12 or newer, in a venv of its own where this one has none.
+
+jax 0.10 on CPU can return wrong values for a vmapped matrix-vector product; 0.12 needs Python 3.12.
+"""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
-import platform
+import re
+import shutil
+import subprocess
 import sys
-import time
-from importlib.metadata import version
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from contenders import Work
 from torch import nn
 
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / ".venv-jax"
+LEAST = (0, 12)
+MINUTES = 3  # that installing it may take
+ASKED = "import jax; print(jax.__version__)"
 
-def why_not() -> str | None:
-    """Return why there is nothing to compare with; None if there is.
 
-    jax 0.10 on CPU can return wrong values for a vmapped matrix-vector product.
+@cache
+def python() -> tuple[str, str] | str:
+    """Return a Python that has JAX with its release, or why there is none.
+
+    It is this one, or one of `.venv-jax`, which is made where a Python 3.12 or newer is found.
     """
-    if sys.version_info < (3, 12):
-        return f"jax 0.12 needs Python 3.12, and this is {platform.python_version()}"
-    if importlib.util.find_spec("jax") is None:
-        return "jax is not installed"
-    found = version("jax")
-    if tuple(map(int, found.split(".")[:2])) < (0, 12):
-        return f"jax {found} is older than 0.12"
+    own = OWN / "bin" / "python"
+    for candidate in (sys.executable, str(own)):
+        found = _release(candidate)
+        if found is not None:
+            return candidate, found
+    newer = _newer_python()
+    if newer is None:
+        return "jax 0.12 needs Python 3.12 or newer, and none is found"
+    print(f"making {OWN.name} with {newer} and jax, once", flush=True)
+    for line in ([newer, "-m", "venv", str(OWN)], [str(own), "-m", "pip", "install", "-q",
+                 "--disable-pip-version-check", "jax>=0.12"]):  # fmt: skip
+        try:
+            done = subprocess.run(line, capture_output=True, text=True, timeout=60 * MINUTES)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{' '.join(line[1:4])} failed: {error}"
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            return f"{' '.join(line[1:4])} failed: {last}"
+    found = _release(str(own))
+    return (str(own), found) if found else f"{OWN.name} has no jax 0.12"
+
+
+def _release(executable: str) -> str | None:
+    """Return the release of JAX that a Python has, if it is new enough."""
+    if not Path(executable).exists():
+        return None
+    done = subprocess.run([executable, "-c", ASKED], capture_output=True, text=True)
+    found = re.match(r"(\d+)\.(\d+)", done.stdout)
+    return done.stdout.strip() if found and tuple(map(int, found.groups())) >= LEAST else None
+
+
+def _newer_python() -> str | None:
+    """Return a Python of 3.12 or newer: on the path, or one of pyenv's."""
+    names = [f"python3.{minor}" for minor in (13, 12, 14)]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    places = [p for name in names for p in sorted(pyenv.glob(f"*/bin/{name}"))]
+    for place in [*filter(None, map(shutil.which, names)), *map(str, places)]:
+        done = subprocess.run([place, "-c", "import venv, ssl"], capture_output=True)
+        if done.returncode == 0:  # a shim of pyenv's may lead nowhere
+            return place
     return None
 
 
-def run_step_seconds(work: Work, runs: int, rounds: int) -> tuple[list[float], np.ndarray]:
-    """Return seconds a run-step of R runs that differ in lr, on one core, compiling left out.
+def run_step_seconds(work: Work, runs: int) -> tuple[float, np.ndarray]:
+    """Return wall seconds a run-step of R runs that differ in lr, on one core, compiling left out.
 
     The losses [K, R] of the first epoch come with them.
 
     Args:
         work: an MLP trained with momentum on classes.
         runs: R.
-        rounds: repeats.
     """
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    import jax
-    import jax.numpy as jnp
-
     x, y, model, _, _, size = work.parts()
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    one = [(w.weight.detach().numpy().T, w.bias.detach().numpy()) for w in layers]
-    start = [tuple(jnp.broadcast_to(p, (runs, *p.shape)) for p in pair) for pair in one]
-    beta = work.config()["optimizer"]["momentum"]
-    lrs = jnp.array([0.01 * (1 + i / runs) for i in range(runs)], dtype=jnp.float32)
-    xs, ys = jnp.array(x.numpy()), jnp.array(y.numpy())
     whole = len(x) // size * size  # the short last batch would be a program of its own
-
-    def loss(parameters, x_BF, y_B):
-        for weight, bias in parameters[:-1]:
-            x_BF = jax.nn.relu(x_BF @ weight + bias)
-        logits = x_BF @ parameters[-1][0] + parameters[-1][1]
-        picked = jnp.take_along_axis(jax.nn.log_softmax(logits), y_B[:, None], axis=1)
-        return -picked.mean()
-
-    def step(state, batch):
-        parameters, buffers = state
-        losses, found = jax.vmap(jax.value_and_grad(loss), (0, None, None))(parameters, *batch)
-        buffers = jax.tree.map(lambda b, g: beta * b + g, buffers, found)
-
-        def move(p, b):
-            return p - lrs.reshape(-1, *[1] * (p.ndim - 1)) * b
-
-        return (jax.tree.map(move, parameters, buffers), buffers), losses
-
-    @jax.jit
-    def epoch(state, order):
-        rows = order.reshape(-1, size)
-        return jax.lax.scan(lambda s, at: step(s, (xs[at], ys[at])), state, rows)
-
-    first: list[np.ndarray] = []
-
-    def train() -> float:
-        state = (start, jax.tree.map(jnp.zeros_like, start))
-        began = time.perf_counter()
-        for seed in range(work.epochs):
-            order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:whole]
-            state, losses = epoch(state, jnp.array(order.numpy()))
-            losses.block_until_ready()
-            if not first:
-                first.append(np.asarray(losses))
-        return (time.perf_counter() - began) / (work.epochs * (whole // size) * runs)
-
-    train()
-    return [train() for _ in range(rounds)], first[0]
+    orders = [
+        torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:whole].numpy()
+        for seed in range(work.epochs)
+    ]
+    lrs = [0.01 * (1 + i / runs) for i in range(runs)]
+    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+        np.savez(
+            file, x=x.numpy(), y=y.numpy(), orders=np.array(orders),
+            lrs=np.array(lrs, dtype=np.float32), size=size,
+            momentum=work.config()["optimizer"]["momentum"],
+            **{f"weight{i}": layer.weight.detach().numpy() for i, layer in enumerate(layers)},
+            **{f"bias{i}": layer.bias.detach().numpy() for i, layer in enumerate(layers)},
+        )  # fmt: skip
+        file.flush()
+        line = [python()[0], str(Path(__file__).with_name("jax_worker.py")), file.name]
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    return told["seconds"], np.array(told["losses"])

@@ -1,12 +1,18 @@
-"""All benchmarks, or those named: `make bench ARGS="overhead rows"`."""
+"""All benchmarks, or those named: `make bench ARGS="overhead rows"`; twelve minutes at most.
+
+Each prints its tables; the last table holds every claim against its target.
+"""
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import logging
 import os
 import platform
 import sys
+import time
+import traceback
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
@@ -15,7 +21,7 @@ ALL = ("startup", "rows", "overhead", "memory", "stacks", "tables")
 
 
 def main() -> int:
-    """Run, print, and return 1 if a target was missed."""
+    """Run, print, and return 1 if a target was missed or something could not be measured."""
     import torch
 
     torch.set_num_threads(1)
@@ -29,11 +35,40 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    print(f"{versions}, {os.cpu_count()} cores; medians of interleaved runs")
-    missed = [name for name in chosen if not importlib.import_module(name).main()]
-    print(f"\nmissed: {', '.join(missed)}" if missed else "\nall targets met")
-    return 1 if missed else 0
+    import timing
+
+    began, broken = time.perf_counter(), []
+    for name in chosen:
+        started = time.perf_counter()
+        try:
+            importlib.import_module(name).main()
+        except Exception:  # the others are worth having
+            traceback.print_exc()
+            broken.append(name)
+        print(f"\n({name}: {time.perf_counter() - started:.0f} s)", flush=True)
+    timing.print_table("Targets", ["claim", "measured", "target", ""], timing.CLAIMS)
+    missed = sum(row[-1] == "missed" for row in timing.CLAIMS)
+    took = (time.perf_counter() - began) / 60
+    print(f"\n{_machine()}; {datetime.date.today()}; medians of interleaved runs, {took:.1f} min.")
+    print(f"{len(timing.CLAIMS) - missed} targets met, {missed} missed.")
+    if broken:
+        print(f"error: {', '.join(broken)} could not be measured.", file=sys.stderr)
+    return 1 if missed or broken else 0
+
+
+def _machine() -> str:
+    """Return what measured: processor, cores and releases."""
+    import torch
+
+    told = Path("/proc/cpuinfo")
+    names = [line for line in told.read_text().splitlines() if "model name" in line] if (
+        told.is_file()
+    ) else []  # fmt: skip
+    processor = names[0].partition(":")[2].strip() if names else platform.processor()
+    return (
+        f"{processor or platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, torch {torch.__version__}"
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from timing import claim
 
 from descent.data.prepare import Prepared, prepare
 from descent.job import Job
@@ -68,7 +69,8 @@ def main() -> bool:
             away.append(means[0] - max(means[1:]))
             print(f"| {name} | {len(x):,} | {' | '.join(f'{m:.3f}' for m in means)} |")
     print(f"\non the mean {statistics.fmean(away):+.3f} from the better of theirs")
-    return statistics.fmean(away) >= -WITHIN
+    behind = -statistics.fmean(away)
+    return claim("behind scikit-learn's better default, on the mean of tables", behind, WITHIN, "")
 
 
 def _config(path: Path, seed: int) -> Mapping[str, Any]:

@@ -1,4 +1,7 @@
-"""Interleaved timing: contenders take turns, so that a machine's moods hit all of them alike."""
+"""Interleaved timing: contenders take turns, so that a machine's moods hit all of them alike.
+
+And the claims that are held against targets, which `run.py` prints once more at the end.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,16 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     print(f"\n### {title}\n\n| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for row in rows:
         print(f"| {' | '.join(row)} |")
+
+
+CLAIMS: list[list[str]] = []  # what was measured, its figure, its target, whether it is met
+
+
+def claim(what: str, figure: float, target: float, unit: str, at_least: bool = False) -> bool:
+    """Hold a figure against its target; return whether it is met."""
+    met = figure >= target if at_least else figure <= target
+    sign = ">=" if at_least else "<="
+    digits = 0 if abs(figure) >= 100 else 2
+    shown = f"{figure:,.{digits}f} {unit}".strip()
+    CLAIMS.append([what, shown, f"{sign} {target:g} {unit}".strip(), "met" if met else "missed"])
+    return met
