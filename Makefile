@@ -6,10 +6,11 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint format bench bench-gpu crash hostile dashboard pictures notebooks clean
+PYTHONS ?= 3.11 3.12 3.13 3.14
+.PHONY: help install lock train test test-slow test-pythons lint format bench bench-gpu crash hostile dashboard pictures notebooks clean
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(READY) ## create .venv with the pinned dependencies and this package
 
@@ -18,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
+
+lock: ## write uv.lock anew, with the versions of constraints.txt
+	uv lock $$(sed -n 's/^[A-Za-z].*==.*/--upgrade-package &/p' constraints.txt)
 
 train: $(READY) ## train the default model on digits: make train ARGS="optimizer=adam"
 	$(BIN)/python src/train.py $(ARGS)
@@ -32,6 +36,17 @@ $(VENV)/.ready-extras: $(READY)
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
 	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
+
+# PYTHONS: which; each has an environment of its own, .venv-3.12. ARGS: of pytest
+test-pythons: ## the fast tests under every Python that is installed, on PATH or by pyenv
+	@failed=; for v in $(PYTHONS); do \
+	  python=; for found in "$$(command -v python$$v)" $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$v.*/bin/python; do \
+	    if "$$found" -c '' 2> /dev/null; then python=$$found; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then echo "Python $$v is not installed, so not tested"; continue; fi; \
+	  echo "Python $$v: $$python"; \
+	  $(MAKE) --no-print-directory test VENV=.venv-$$v PYTHON="$$python" || failed="$$failed $$v"; \
+	done; [ -z "$$failed" ] || { echo "failed under Python$$failed"; exit 1; }
 
 # ARGS: so many cases of each scenario rather than all
 hostile: $(READY) ## type every hostile option, table, place and tampered directory; test-slow types some
@@ -88,5 +103,5 @@ notebooks: $(VENV)/.ready-extras ## execute notebooks/ again and keep what they 
 	rm -rf notebooks/outputs
 
 clean: ## remove caches and .venv; runs in outputs/ stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

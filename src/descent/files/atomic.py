@@ -90,7 +90,11 @@ def part_name(path: Path) -> Path:
 
 
 class _NewFile(io.RawIOBase):
-    """A file that remembers why it could not be written; it has no number to write to behind it."""
+    """A file that remembers why it could not be written; it has no number to write to behind it.
+
+    Once it is shut, what a buffer over it still wants when it is thrown away comes to nothing:
+    since Python 3.13 an exception there is printed.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd: int | None = fd
@@ -106,7 +110,8 @@ class _NewFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        assert self._fd is not None
+        if self._fd is None:
+            return len(data)
         try:
             return os.write(self._fd, data)
         except OSError as error:
@@ -114,14 +119,14 @@ class _NewFile(io.RawIOBase):
             raise
 
     def readinto(self, buffer: Any) -> int:
-        assert self._fd is not None
+        if self._fd is None:
+            return 0
         data = os.read(self._fd, len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        assert self._fd is not None
-        return os.lseek(self._fd, offset, whence)
+        return 0 if self._fd is None else os.lseek(self._fd, offset, whence)
 
     def shut(self) -> None:
         """Give the file back to the system; what is still buffered is lost."""
