@@ -29,9 +29,9 @@ train: $(READY) ## train the default model on digits: make train ARGS="optimizer
 test: $(READY) ## the fast tests, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
-# with the extras that the fast tests do without: clusters, Optuna, a browser
+# with the extras that the fast tests do without: clusters, Optuna, a browser, trackers
 $(VENV)/.ready-extras: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser,export,notebook]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,dask,ray,optuna,browser,export,notebook,wandb,mlflow,trackio,slurm]'
 	touch $@
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras

@@ -78,6 +78,26 @@ def test_the_console_script_leads_to_the_program() -> None:
     assert scripts == set(spelling.SCRIPTS)
 
 
+def test_make_finds_each_python_and_says_which_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "python3.77").write_text("#!/bin/sh\n")
+    (tmp_path / "python3.78").write_text("#!/bin/sh\nexit 127\n")  # as pyenv's own do
+    for script in tmp_path.iterdir():
+        script.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    shown = subprocess.run(
+        ["make", "test-pythons", "PYTHONS=3.77 3.78", "MAKE=echo make"], cwd=ROOT,
+        env={**os.environ, "PATH": path, "PYENV_ROOT": "/nowhere"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert shown.returncode == 0
+    python = f"{tmp_path}/python3.77"
+    assert shown.stdout.splitlines() == [
+        f"Python 3.77: {python}",
+        f"make --no-print-directory test VENV=.venv-3.77 PYTHON={python}",
+        "Python 3.78 is not installed, so not tested",
+    ]
+
+
 # ---- the wheel
 
 

@@ -57,6 +57,7 @@ from descent.metrics import AUTO, settled_mode
 from descent.models.point import Point
 from descent.records.run import Run
 from descent.records.tables import FULL_LOSS, RUNNING_LOSS
+from descent.records.trackers import store_of
 
 log = logging.getLogger(__name__)
 
@@ -304,7 +305,10 @@ def _ours(node: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _loggers(job: Job) -> list[Any]:
-    offer = {"run_dir": job.run.path, "save_dir": str(job.run.path)}
+    offer = {
+        "run_dir": str(job.run.path), "save_dir": str(job.run.path), "resumed": job.resumed,
+        "store": str(store_of(job.run.path)),
+    }  # fmt: skip
     nodes = {name: node for name, node in (job.config["logger"] or {}).items() if node}
     made = {name: build(node, f"logger.{name}", offer=offer) for name, node in nodes.items()}
     for name, logger in made.items():

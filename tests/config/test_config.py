@@ -130,8 +130,9 @@ def test_every_choice_builds(choice: str, make_job: Any, csv: Path) -> None:
         with pytest.raises(UserError, match=r"The trainer refuses its settings: .*CUDA"):
             assemble(job)
         return
-    if choice == "logger=wandb" and not importlib.util.find_spec("wandb"):
-        with pytest.raises(UserError, match=r"^logger.wandb .* for want of a package"):
+    service = choice.removeprefix("logger=")
+    if service in ("wandb", "mlflow", "trackio") and not importlib.util.find_spec(service):
+        with pytest.raises(UserError, match=f"^{choice} needs an extra: pip install"):
             assemble(job)
         return
     learner, data, trainer = assemble(job)
@@ -546,8 +547,16 @@ def test_what_the_target_says_to_the_user_passes_through() -> None:
         build(node, "data.source")
 
 
-@pytest.mark.parametrize("given", [{}, {"offline": False}])
-def test_a_directory_sends_nothing_over_the_network(given: dict[str, Any]) -> None:
-    node = {"_target_": "lightning.pytorch.loggers.WandbLogger", "project": "x", **given}
+@pytest.mark.parametrize(
+    ("target", "given"),
+    [
+        ("lightning.pytorch.loggers.WandbLogger", {}),
+        ("lightning.pytorch.loggers.WandbLogger", {"offline": False}),
+        ("descent.records.trackers.WandbRun", {"offline": False}),
+        ("descent.records.trackers.MlflowRun", {"tracking_uri": "http://localhost:5000"}),
+    ],
+)
+def test_a_directory_sends_nothing_over_the_network(target: str, given: dict[str, Any]) -> None:
+    node = {"_target_": target, **given}
     with pytest.raises(UserError, match="over the network in your name"):
-        check_targets({"logger": {"wandb": node}}, "a run")
+        check_targets({"logger": {"mine": node}}, "a run")

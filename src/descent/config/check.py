@@ -382,11 +382,11 @@ def _check_listed(node: Mapping[str, Any], where: str, source: str) -> None:
     target = trusted.offered_as(str(node["_target_"]))
     package = target.split(".")[0]
     known = names[target] | words | trusted.BESIDE.get(where, frozenset()) | {"_target_"}
-    if "offline" in known and node.get("offline") is not True:
+    offline = "offline" not in known or node.get("offline") is True
+    if not offline or node.get("tracking_uri") is not None:
+        which = f"{where}.tracking_uri is given" if offline else f"{where}.offline is not true"
         raise UntrustedError(
-            f"{source} would send figures over the network in your name ({where}.offline is not "
-            "true)",
-            package,
+            f"{source} would send figures over the network in your name ({which})", package
         )
     for key, value in node.items():
         if key not in known:

@@ -212,7 +212,15 @@ CALLBACKS = _names(
     """,
 )
 
-LOGGERS = _names("descent.records", "logger.EventFileLogger:") | _names(
+LOGGERS = _names(
+    "descent.records",
+    """
+    logger.EventFileLogger:
+    trackers.WandbRun: project offline
+    trackers.MlflowRun: experiment_name tracking_uri
+    trackers.TrackioRun: project
+    """,
+) | _names(
     "lightning.pytorch.loggers",
     """
     CSVLogger: name version prefix flush_logs_every_n_steps

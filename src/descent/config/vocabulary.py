@@ -144,7 +144,6 @@ CHOICES = {
     ("callbacks", "rich_progress_bar"): "callbacks=default, which prints a progress line",
     ("logger", "null"): "logger=none",
     ("logger", "many_loggers"): "logger=[csv,tensorboard]",
-    ("logger", "mlflow"): "+logger.mlflow._target_=lightning.pytorch.loggers.MLFlowLogger",
     ("logger", "comet"): "+logger.comet._target_=lightning.pytorch.loggers.CometLogger",
     ("logger", "neptune"): "+logger.neptune._target_=lightning.pytorch.loggers.NeptuneLogger",
     ("logger", "weights_and_biases"): "logger=wandb",
