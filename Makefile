@@ -7,7 +7,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 PYTHONS ?= 3.11 3.12 3.13 3.14
-.PHONY: help install lock train test test-slow test-pythons lint format bench bench-gpu crash hostile dashboard pictures notebooks clean
+.PHONY: help install new drop lock train test test-slow test-pythons lint format bench bench-gpu crash hostile dashboard pictures notebooks clean
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,13 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(READY)
+
+# name: of your package; to: where, by default beside this directory, `.` for this tree itself
+new: ## begin your own project: this tree under another name: make new name=acme
+	@$(PYTHON) tools/template.py new name=$(name) to=$(to)
+
+drop: ## take a part out of this tree: make drop part=dashboard (or report, stacks)
+	@$(PYTHON) tools/template.py drop part=$(part)
 
 lock: ## write uv.lock anew, with the versions of constraints.txt
 	uv lock $$(sed -n 's/^[A-Za-z].*==.*/--upgrade-package &/p' constraints.txt)

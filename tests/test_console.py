@@ -73,7 +73,7 @@ def test_the_console_script_leads_to_the_program() -> None:
     assert project["project"]["scripts"] == {"descent": f"{console.__name__}:main"}
     carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert sorted(carried) == sorted(f"src/{name}.py" for name in spelling.SCRIPTS)
-    assert set(console.ABOUT) == set(spelling.SCRIPTS)
+    assert set(console.ABOUT) >= set(spelling.SCRIPTS)
     scripts = {path.stem for path in (ROOT / "src").glob("*.py")}
     assert scripts == set(spelling.SCRIPTS)
 

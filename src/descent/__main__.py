@@ -66,7 +66,9 @@ def _own_conf(rest: list[str]) -> list[str]:
 
 
 def _usage() -> str:
-    lines = [f"  descent {name:<10} {about}" for name, about in ABOUT.items()]
+    lines = [
+        f"  descent {name:<10} {about}" for name, about in ABOUT.items() if name in spelling.SCRIPTS
+    ]
     return "\n".join(
         [
             "A laboratory for mini-batch gradient descent. Commands:",

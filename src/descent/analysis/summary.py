@@ -11,7 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descent.config.spelling import command
+from descent.config.spelling import SCRIPTS, command
 from descent.errors import counted
 from descent.metrics import lower_is_better
 from descent.records.endings import Status
@@ -161,7 +161,7 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
     _print_failures(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
-    if len(rows) <= MOST_ROWS:
+    if len(rows) <= MOST_ROWS and "report" in SCRIPTS:
         console.print(f"{'pictures':<10} {command('report')} run={sweep}")
 
 

@@ -177,8 +177,7 @@ def runs(directory: str | os.PathLike[str] = "outputs") -> Runs:
     Raises:
         DescentError: there is no such directory, or no run in it.
     """
-    from descent.dashboard.rows import is_sweep, runs_below
-    from descent.records.multirun import read_jobs
+    from descent.records.multirun import is_sweep, read_jobs, runs_below
 
     path = Path(directory)
     if not path.is_dir():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from descent.api.contained import contained
 from descent.api.ledger import Runs, runs
 from descent.api.trained import TrainedRun
+from descent.config.spelling import SCRIPTS
 from descent.errors import DescentError
 
 if TYPE_CHECKING:
@@ -57,7 +58,12 @@ class SweepResult:
 
     @cached_property
     def answer(self) -> tuple[str, ...]:
-        """What the sweep says, a sentence each: which setting is best, and how sure that is."""
+        """What the sweep says, a sentence each: which setting is best, and how sure that is.
+
+        Nothing in a tree without the report.
+        """
+        if "report" not in SCRIPTS:
+            return ()
         from descent.report.sweep_report import answer_of, open_sweep
 
         with contained(quiet=True):

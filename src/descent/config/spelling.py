@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SCRIPTS = ("train", "eval", "report", "export", "dashboard")
 _PACKAGE = Path(__file__).parents[1]
 CLONE = not (_PACKAGE / "conf").is_dir()  # which the wheel carries within the package
 CONF = _PACKAGE.parents[1] / "conf" if CLONE else _PACKAGE / "conf"
+_SCRIPTS = _PACKAGE.parent if CLONE else _PACKAGE / "scripts"
+# those that are there: `make drop` takes some out
+SCRIPTS = tuple(
+    name
+    for name in ("train", "eval", "report", "export", "dashboard")
+    if (_SCRIPTS / f"{name}.py").is_file()
+)
 
 _console = not CLONE
 
@@ -44,4 +50,4 @@ def install(extra: str) -> str:
 
 def script_path(script: str) -> Path:
     """Return the file of a command, which the wheel carries beside `conf/`."""
-    return (_PACKAGE.parent if CLONE else _PACKAGE / "scripts") / f"{script}.py"
+    return _SCRIPTS / f"{script}.py"

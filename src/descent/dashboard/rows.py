@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from descent.analysis.summary import swept
 from descent.config.spelling import command
 from descent.dashboard.hparams import recorded_options
 from descent.errors import UserError
-from descent.records.multirun import JOBS, compare
-from descent.records.run import CONFIG, SWEEP, Run
+from descent.records.multirun import JOBS, compare, inside, is_sweep, runs_below
+from descent.records.run import SWEEP, Run
 from descent.records.tables import FULL_LOSS
 
 EVENTS = "events.out.tfevents.*"
@@ -38,37 +38,17 @@ def find(given: str | None, outputs: Path) -> Path:
                 f"{path} {what}; give the directory of a multirun or a run: run={outputs}/..."
             )
         return path
-    sweeps = [p for p in _inside(outputs / "multiruns") if is_sweep(p) and _has_events(p)]
+    sweeps = [p for p in inside(outputs / "multiruns") if is_sweep(p) and _has_events(p)]
     if sweeps:
         return max(sweeps, key=_written)
-    if any(event_file(p) for p in _inside(outputs / "runs")):
+    if any(event_file(p) for p in inside(outputs / "runs")):
         return outputs / "runs"
     raise UserError(f"{outputs} holds no multirun and no run to show; {ADVICE}")
-
-
-def is_run(path: Path) -> bool:
-    """Whether this is the directory of one run."""
-    return (path / CONFIG).is_file()
-
-
-def is_sweep(path: Path) -> bool:
-    """Whether this is the directory of a multirun, begun or ended."""
-    listed = (path / JOBS).is_file() or (path / SWEEP).is_file()
-    return listed or any(p.name.isdigit() and is_run(p) for p in _inside(path))
 
 
 def event_file(run: Path) -> Path | None:
     """Return a run's event file; None if it has none."""
     return min((file for file in run.glob(EVENTS) if file.is_file()), default=None)
-
-
-def runs_below(path: Path) -> Iterator[Path]:
-    """Yield every run in a directory, however deep; a run's own directory is not looked into."""
-    if is_run(path):
-        yield path
-        return
-    for inner in sorted(_inside(path)):
-        yield from runs_below(inner)
 
 
 def _has_events(sweep: Path) -> bool:
@@ -79,12 +59,6 @@ def _written(sweep: Path) -> float:
     """Return when a multirun was last written to."""
     named = [sweep / name for name in (JOBS, SWEEP)]
     return max((p.stat().st_mtime for p in named if p.is_file()), default=sweep.stat().st_mtime)
-
-
-def _inside(path: Path) -> Iterator[Path]:
-    """Yield the directories in a directory; links are not followed."""
-    if path.is_dir():
-        yield from (p for p in path.iterdir() if p.is_dir() and not p.is_symlink())
 
 
 Row = Mapping[str, Any]

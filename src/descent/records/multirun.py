@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,7 +12,7 @@ from descent.files.atomic import write
 from descent.files.bounded import DamageError, read_json
 from descent.files.schema import Check, check_fields, each, is_text, maybe
 from descent.records.endings import Reason, ended_by
-from descent.records.run import Run
+from descent.records.run import CONFIG, SWEEP, Run
 
 RESULTS = "results.csv"
 JOBS = "jobs.json"  # the jobs of a multirun: number, overrides, directory, status and reason
@@ -162,3 +162,32 @@ def check_job(values: Any) -> None:
     lacking = [key for key in ("number", "directory") if key not in values]
     if lacking:
         raise DamageError(f"it has no {lacking[0]}")
+
+
+# ---- where runs lie
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is the directory of one run."""
+    return (path / CONFIG).is_file()
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether this is the directory of a multirun, begun or ended."""
+    listed = (path / JOBS).is_file() or (path / SWEEP).is_file()
+    return listed or any(p.name.isdigit() and is_run(p) for p in inside(path))
+
+
+def runs_below(path: Path) -> Iterator[Path]:
+    """Yield every run in a directory, however deep; a run's own directory is not looked into."""
+    if is_run(path):
+        yield path
+        return
+    for inner in sorted(inside(path)):
+        yield from runs_below(inner)
+
+
+def inside(path: Path) -> Iterator[Path]:
+    """Yield the directories in a directory; links are not followed."""
+    if path.is_dir():
+        yield from (p for p in path.iterdir() if p.is_dir() and not p.is_symlink())

@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from descent.cli import EXIT_FAILED, from_here
-from descent.config.spelling import command
+from descent.config.spelling import SCRIPTS, command
 from descent.errors import UserError
 from descent.records import document
 from descent.records.endings import Status
@@ -50,7 +50,8 @@ def conclude(config: DictConfig, quiet: bool = False) -> bool:
     document.add_multirun(sweep, table, job_results(sweep))
     if not quiet:
         print_summary(sweep, rows, str(config.optimized_metric))
-    if len(rows) > 1 and any(row["step"] for row in rows) and (config.report or not quiet):
+    more = len(rows) > 1 and any(row["step"] for row in rows)
+    if more and (config.report or not quiet) and "report" in SCRIPTS:
         _answer(sweep, list(config.trust), bool(config.report))
     return any(row["status"] == Status.FAILED for row in rows)
 
