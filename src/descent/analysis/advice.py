@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from descent.analysis.confidence import LEAST_SEEDS, Contest, Effect, contest, effect
+from descent.analysis.drawn_search import few_best, narrower, ranges
 from descent.analysis.grid import Grid
 from descent.analysis.last_epochs import last_epoch_words
 from descent.analysis.loss_records import at_start
@@ -268,11 +269,18 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     told += tuning_words(study, settings, measure)
     told += filter(None, [split_words(study, winner, measure), test_words(winner)])
     following = rest or further(study, winner, found.tied, inside)
+    few, called = found.tied, ""
+    if drawn := ranges(study, settings):  # at random: a grid around one of them would say less
+        edges = [each.why for each in drawn]
+        following = rest or narrower(study, settings, drawn)
+        if met is None:
+            few = few_best(settings, winner)
+            called = f"the best {1 + len(few)} settings"
     end: tuple[str, ...] = ()
     if following is None and (fixed or (met is not None and met.fixed)):
         end = ("done: the seeds change nothing, so there is nothing to confirm with others.",)
     elif following is None:
-        following = confirm(study, winner, found.tied)
+        following = confirm(study, winner, few, told=called)
     return replace(
         found, edges=tuple(edges) or ((INSIDE,) if inside else ()), details=tuple(told),
         next_sweeps=_known(following), end=end,

@@ -63,7 +63,7 @@ def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scat
         settings: of `settings`, best first.
         measure: by what they are compared.
     """
-    keys = [key for key in study.swept if _is_drawn(study, settings, key)]
+    keys = [key for key in study.swept if is_drawn(study, settings, key)]
     scored = [setting for setting in settings if setting.scores]
     if not keys or problem_keys(study) or len(scored) < 2:
         return None
@@ -87,7 +87,7 @@ def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scat
     )
 
 
-def _is_drawn(study: Study, settings: Sequence[Setting], key: str) -> bool:
+def is_drawn(study: Study, settings: Sequence[Setting], key: str) -> bool:
     """Whether most settings have a number of their own for an option, and the others differ too."""
     if not numeric(study, key) or len(settings) < LEAST_VALUES:
         return False

@@ -36,7 +36,7 @@ MOST_SETTINGS = 60  # of one command; more options at an edge wait for the next
 BRACKET = 3.0  # factor on both sides of an lr that follows the batch size
 NO_SWEEP = "hydra.sweeper.params=null"  # a recipe's own grid would multiply this one
 ONLY = "hydra.sweeper.only"
-SEARCH = "sweep=optuna"
+SEARCHES = ("sweep=optuna", "sweep=random")  # which propose settings of their own
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,11 @@ def _bracket(place: Place, winner: Setting, rate: str) -> list[float]:
 
 
 def confirm(
-    study: Study, winner: Setting, tied: Sequence[Setting], beside: Sequence[Trial] = ()
+    study: Study,
+    winner: Setting,
+    tied: Sequence[Setting],
+    beside: Sequence[Trial] = (),
+    told: str = "",
 ) -> Next | None:
     """Return the sweep that repeats the winner and all tied with it, and nothing else.
 
@@ -155,12 +159,14 @@ def confirm(
         winner: the best.
         tied: those that may be the best too.
         beside: trials of other sweeps, whose seeds are not fresh either.
+        told: what these settings are called; empty for the best and those tied with it.
     """
     if not study.swept:
         return first(study)
     who = "the best setting" if not tied else f"the best setting and the {len(tied)} tied with it"
     if len(tied) == 1:
         who = "the best setting and the one tied with it"
+    who = told or who
     chosen = [dict(s.values) for s in (winner, *tied)]
     seeds = _fresh(replace(study, trials=(*study.trials, *beside)))
     return command(study, chosen, seeds, f"confirm {who} with fresh {_fresh_word(study)}s")
@@ -234,7 +240,7 @@ def command(
         follow: whether its report is to count the trials of this study.
     """
     options = {key: ordered(s[key] for s in settings) for key in settings[0]}
-    shared = [word for word in study.shared if word != SEARCH]
+    shared = [word for word in study.shared if word not in SEARCHES]
     recipe = any(word.partition("=")[0] in RECIPES for word in shared)
     words = [f"{key}={','.join(map(text, values))}" for key, values in options.items()]
     if math.prod(map(len, options.values())) > len(settings):
@@ -252,6 +258,28 @@ def command(
         None if steps is None else round(steps * count),
         None if seconds is None else seconds * count,
     )  # fmt: skip
+
+
+def drawn(study: Study, words: Mapping[str, str], trials: int, draws: int, aim: str) -> Next:
+    """Return a random search as it is typed in a shell, and its price: as long as runs were so far.
+
+    Args:
+        study: whose shared overrides are kept.
+        words: by option, an interval or values with commas.
+        trials: how many settings.
+        draws: the seed of the draws.
+        aim: what it is for.
+    """
+    shared = [word for word in study.shared if word not in SEARCHES]
+    typed = [study.as_typed(f"{key}={value}") for key, value in words.items()]
+    seeds = _seeds(study)
+    typed += [*seeds, f"hydra.sweeper.trials={trials}", f"hydra.sweeper.seed={draws}"]
+    made = shlex.join([*command_words("train"), "-m", *shared, *typed, f"{AFTER}{study.directory}"])
+    runs = trials * math.prod(_count(word) for word in seeds)
+    done = [t for t in study.trials if t.status == Status.OK and t.step]
+    steps = sum(t.step or 0 for t in done) / len(done) * runs if done else None
+    seconds = math.fsum(t.seconds or 0 for t in done) / len(done) * runs if done else None
+    return Next(made, aim, runs, None if steps is None else round(steps), seconds)
 
 
 def _count(word: str) -> int:

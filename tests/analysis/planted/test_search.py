@@ -68,6 +68,36 @@ KINDS: dict[str, tuple[Callable[[Values], float | None], Mapping[str, Sequence[A
 }  # fmt: skip
 
 
+# of random searches: loss, intervals, settings drawn, seeds, factor above the optimum
+DRAWN: dict[str, tuple[Callable[[Values], float | None], Mapping[str, str], int, int, float]] = {
+    "inside": (valley(0.03), {"optimizer.lr": "interval(1e-4,1)"}, 16, 3, NEAR),
+    "beyond": (valley(3), {"optimizer.lr": "interval(1e-4,1)"}, 16, 3, NEAR),
+    "one seed": (valley(0.03), {"optimizer.lr": "interval(1e-4,1)"}, 32, 1, NEAR),
+    "two options": (
+        lambda v: valley(0.03)(v) + 2 * (v["model.dropout"] - 0.2) ** 2,
+        {"optimizer.lr": "interval(1e-4,1)", "model.dropout": "interval(0,0.9)"}, 32, 3, NEAR,
+    ),
+    "with a choice": (
+        lambda v: valley(0.03)(v) + 0.1 * abs(math.log2(v["data.batch_size"] / 32)),
+        {"optimizer.lr": "interval(1e-4,1)", "data.batch_size": "choice(16,32,64,128)"}, 32, 3,
+        NEAR,
+    ),
+}  # fmt: skip
+
+
+def drawn(kind: str, where: Path, seeds: int, noise: float) -> tuple[int, int, float]:
+    """Return of random searches what `searched` does of grids."""
+    loss, spans, trials, repeats, near = DRAWN[kind]
+    good, rounds, worst = 0, 0, 0.0
+    for seed in range(seeds):
+        ended = follow(where / str(seed), loss, spans, seed, noise, repeats, trials=trials)
+        reached = loss({k: float(v) for k, v in ended.choice.items()})
+        assert reached is not None
+        good += ended.done and ended.rounds <= ROUNDS and reached <= near
+        rounds, worst = max(rounds, ended.rounds), max(worst, reached)
+    return good, rounds, worst
+
+
 def searched(kind: str, where: Path, seeds: int, noise: float) -> tuple[int, int, float]:
     """Return how many searches ended and were near, the most rounds, and the worst factor."""
     loss, grid, near = KINDS[kind]
@@ -85,5 +115,13 @@ def searched(kind: str, where: Path, seeds: int, noise: float) -> tuple[int, int
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_search_ends_near_the_optimum(kind: str, tmp_path: Path) -> None:
     good, rounds, worst = searched(kind, tmp_path, 20, 0.02)
+    print(f"{kind}: {good} of 20 ended near, in {rounds} rounds at most, worst {worst:.3f}")
+    assert good == 20, (rounds, worst)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DRAWN)
+def test_every_random_search_ends_near_the_optimum(kind: str, tmp_path: Path) -> None:
+    good, rounds, worst = drawn(kind, tmp_path, 20, 0.02)
     print(f"{kind}: {good} of 20 ended near, in {rounds} rounds at most, worst {worst:.3f}")
     assert good == 20, (rounds, worst)

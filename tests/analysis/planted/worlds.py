@@ -24,6 +24,7 @@ from descent.analysis.settings import Measure, settings
 from descent.analysis.study import read_study
 from descent.data.prepare import prepare
 from descent.sweep.composing import wanted
+from descent.sweep.sampling import draw
 
 VAL = Measure("best/val/loss", "best val loss", True)
 ACCURACY = Measure("best/val/accuracy", "best val accuracy", False)
@@ -39,6 +40,7 @@ CONFIG: dict[str, Any] = {
     "callbacks": {"full_loss": {"every_n_epochs": 1, "every_n_steps": None, "target": None}},
 }
 ROWS = 1024
+DRAWN = ("hydra.sweeper.trials", "hydra.sweeper.seed")
 CONF = Path(__file__).parents[3] / "conf"
 
 Values = Mapping[str, Any]
@@ -114,9 +116,14 @@ def jobs_of(command: str) -> tuple[list[tuple[dict[str, str], int]], list[str]]:
     """Return the jobs that a command trains, as Hydra composes them, and what they share."""
     words = shlex.split(command)[3:]
     only = [w.partition("=")[2] for w in words if w.startswith("hydra.sweeper.only=")]
-    words = [w for w in words if not w.startswith("hydra.")]
+    sweeper = [w for w in words if w.startswith("hydra.")]
+    words = [w for w in words if w not in sweeper]
     parsed = OverridesParser.create().parse_overrides(words)
-    jobs = BasicSweeper.split_arguments(parsed, None)[0]
+    drawn = {k: int(v) for k, v in (w.split("=") for w in sweeper if w.startswith(DRAWN))}
+    if drawn:
+        jobs = draw(parsed, *(drawn[key] for key in DRAWN)).jobs
+    else:
+        jobs = BasicSweeper.split_arguments(parsed, None)[0]
     if only:
         keep = wanted(yaml.safe_load(only[0]), parsed, jobs)
         jobs = [job for job in jobs if tuple(job) in keep]
@@ -141,20 +148,22 @@ class Ended:
 
 def follow(
     where: Path, truth: Callable[[Values], float | None], grid: Mapping[str, Sequence[Any]],
-    seed: int, noise: float = 0.02, seeds: int = 3, most: int = 8,
+    seed: int, noise: float = 0.02, seeds: int = 3, most: int = 8, trials: int = 0,
 ) -> Ended:  # fmt: skip
     """Follow `next:` from a grid until the search says that it is done.
 
     Args:
         where: for the directories of its sweeps.
         truth: the mean loss of a setting; None where it diverges.
-        grid: the values of the first sweep.
+        grid: the values of the first sweep, or intervals as they are typed.
         seed: of the noise.
         noise: standard deviation of the logarithm over seeds.
         seeds: of the first sweep.
         most: sweeps.
+        trials: settings that are drawn at random; 0 for a grid.
     """
-    typed = [f"{k}={','.join(map(str, v))}" for k, v in grid.items()]
+    typed = [f"{k}={v if isinstance(v, str) else ','.join(map(str, v))}" for k, v in grid.items()]
+    typed += [f"hydra.sweeper.trials={trials}", f"hydra.sweeper.seed={seed}"] if trials else []
     command = shlex.join(["python", "src/train.py", "-m", *typed,
                           f"seed={','.join(map(str, range(seeds)))}"])  # fmt: skip
     aims: list[str] = []
