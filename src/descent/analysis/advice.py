@@ -14,7 +14,15 @@ from descent.analysis.last_epochs import last_epoch_words
 from descent.analysis.loss_records import at_start
 from descent.analysis.neighbours import places
 from descent.analysis.performance import problems_of
-from descent.analysis.search import Next, confirm, further, repeat, unfinished, without_winner
+from descent.analysis.search import (
+    Next,
+    confirm,
+    further,
+    repeat,
+    seeds_to_tell,
+    unfinished,
+    without_winner,
+)
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.settings import settings as settings_of
 from descent.analysis.study import seeds_do_nothing
@@ -280,7 +288,8 @@ def _of_one(study: Study, settings: Sequence[Setting], measure: Measure) -> Advi
     if following is None and (fixed or (met is not None and met.fixed)):
         end = ("done: the seeds change nothing, so there is nothing to confirm with others.",)
     elif following is None:
-        following = confirm(study, winner, few, told=called)
+        seeds = seeds_to_tell((winner, *few), measure)
+        following = confirm(study, winner, few, told=called, seeds=seeds)
     return replace(
         found, edges=tuple(edges) or ((INSIDE,) if inside else ()), details=tuple(told),
         next_sweeps=_known(following), end=end,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from descent.analysis.neighbours import Place
-from descent.analysis.settings import Setting
+from descent.analysis.settings import Measure, Setting
 from descent.analysis.study import AFTER, RECIPES
 from descent.analysis.trials import (
     BATCH,
@@ -32,6 +32,8 @@ from descent.records.endings import Status
 FEW = 4  # seeds that are typed one by one
 FRESH_SPLITS = 2  # where each has several folds
 FRESH = 6  # seeds to confirm with, at least: their interval of the median holds 96.9 %
+MOST_FRESH = 20
+TELL, ERRORS = 0.1, 3.0  # a share of the error that is told apart, in so many standard errors
 MOST_SETTINGS = 60  # of one command; more options at an edge wait for the next
 BRACKET = 3.0  # factor on both sides of an lr that follows the batch size
 NO_SWEEP = "hydra.sweeper.params=null"  # a recipe's own grid would multiply this one
@@ -151,6 +153,7 @@ def confirm(
     tied: Sequence[Setting],
     beside: Sequence[Trial] = (),
     told: str = "",
+    seeds: int = FRESH,
 ) -> Next | None:
     """Return the sweep that repeats the winner and all tied with it, and nothing else.
 
@@ -160,6 +163,7 @@ def confirm(
         tied: those that may be the best too.
         beside: trials of other sweeps, whose seeds are not fresh either.
         told: what these settings are called; empty for the best and those tied with it.
+        seeds: how many fresh ones, at least.
     """
     if not study.swept:
         return first(study)
@@ -168,8 +172,8 @@ def confirm(
         who = "the best setting and the one tied with it"
     who = told or who
     chosen = [dict(s.values) for s in (winner, *tied)]
-    seeds = _fresh(replace(study, trials=(*study.trials, *beside)))
-    return command(study, chosen, seeds, f"confirm {who} with fresh {_fresh_word(study)}s")
+    luck = _fresh(replace(study, trials=(*study.trials, *beside)), seeds)
+    return command(study, chosen, luck, f"confirm {who} with fresh {_fresh_word(study)}s")
 
 
 def repeat(study: Study, winner: Setting) -> str:
@@ -327,8 +331,26 @@ def _typed_seeds(trials: Sequence[Trial]) -> list[str]:
     return [f"{key}={_row(own)}" for key, own in _luck(trials).items()]
 
 
-def _fresh(study: Study) -> list[str]:
-    """Return seeds that no trial had: as many as there were, and six at least.
+def seeds_to_tell(settings: Sequence[Setting], measure: Measure) -> int:
+    """Return how many seeds tell errors apart that differ by a tenth, by three standard errors.
+
+    Args:
+        settings: that may be the best.
+        measure: what they were compared by.
+    """
+    shares = []
+    for setting in settings:
+        error = setting.mean if measure.lower else 1 - setting.mean
+        if len(setting.scores) > 1 and error > 0:
+            shares.append((setting.spread / error) ** 2)
+    if len(settings) < 2 or not shares:
+        return FRESH
+    variance = math.fsum(shares) / len(shares)
+    return min(MOST_FRESH, max(FRESH, math.ceil(2 * variance * (ERRORS / TELL) ** 2)))
+
+
+def _fresh(study: Study, least_many: int = FRESH) -> list[str]:
+    """Return seeds that no trial had: as many as there were, and so many at least.
 
     There are no folds beyond those of a split: fresh ones are those of two other splits.
     """
@@ -338,7 +360,7 @@ def _fresh(study: Study) -> list[str]:
         splits = range(max(known) + 1, max(known) + 1 + FRESH_SPLITS)
         return [f"{key}={_row(own)}" for key, own in ({**luck, SPLIT: splits}).items()]
     key, own = next(iter(luck.items()))
-    count, least = max(FRESH, len(own)), max(own) + 1
+    count, least = max(least_many, len(own)), max(own) + 1
     rest = [f"{other}={_row(numbers)}" for other, numbers in luck.items() if other != key]
     return [f"{key}={_row(range(least, least + count))}", *rest]
 
