@@ -36,6 +36,7 @@ MOST_FRESH = 20
 TELL, ERRORS = 0.1, 3.0  # a share of the error that is told apart, in so many standard errors
 MOST_SETTINGS = 60  # of one command; more options at an edge wait for the next
 BRACKET = 3.0  # factor on both sides of an lr that follows the batch size
+ALIKE = 1.5  # factor below which two learning rates of one sweep are too near to tell much
 NO_SWEEP = "hydra.sweeper.params=null"  # a recipe's own grid would multiply this one
 ONLY = "hydra.sweeper.only"
 SEARCHES = ("sweep=optuna", "sweep=random")  # which propose settings of their own
@@ -116,9 +117,9 @@ def further(
     for place in moving:
         values = dict(options) | {place.key: ordered(place.further)}
         if place.key == rate and moved:
-            values[place.key] = ordered([*options[rate], *place.further])
+            values[place.key] = _apart(place.further, options[rate])
         if place.key == BATCH and place.edge and rate:
-            values[rate] = ordered([*options[rate], *_bracket(place, winner, rate)])
+            values[rate] = _apart(_bracket(place, winner, rate), options[rate])
         if math.prod(map(len, values.values())) > MOST_SETTINGS and aims:
             continue
         options = values
@@ -145,6 +146,16 @@ def _bracket(place: Place, winner: Setting, rate: str) -> list[float]:
     low, high = min(ends) / BRACKET, max(ends) * BRACKET
     inner = [lr * BRACKET**n for n in range(-3, 4)]
     return [float(f"{v:.2g}") for v in inner if low * 0.99 <= v <= high * 1.01]
+
+
+def _apart(values: Sequence[Value], kept: Sequence[Value]) -> tuple[Value, ...]:
+    """Return numbers without those that are nearly one of `kept`, or of each other."""
+    numbers: list[Value] = list(kept)
+    for value in values:
+        new, others = number_in(value), [number_in(other) for other in numbers]
+        if not any(new and o and max(new / o, o / new) < ALIKE for o in others):
+            numbers.append(value)
+    return ordered(numbers)
 
 
 def confirm(

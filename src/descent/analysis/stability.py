@@ -9,7 +9,7 @@ import numpy as np
 
 from descent.analysis.loss_records import recorded
 from descent.analysis.settings import Setting
-from descent.analysis.trials import Study, label
+from descent.analysis.trials import OPTIMIZER, Study, label, text
 
 STABILITY = (
     "diagnostics/stability"  # a column: sharpness (of adaptive ones, of P⁻¹H) over the bound
@@ -28,12 +28,14 @@ class StabilityLine:
         step: [n] at which all its trials have a record.
         ratio: [n] median over the trials of sharpness over the largest stable one.
         preconditioned: whether it is the sharpness of P⁻¹H.
+        optimizer: which of those that were swept; empty if none was.
     """
 
     label: str
     step: np.ndarray
     ratio: np.ndarray
     preconditioned: bool = False
+    optimizer: str = ""
 
 
 def stability_lines(study: Study, settings: Sequence[Setting]) -> tuple[StabilityLine, ...]:
@@ -64,7 +66,8 @@ def stability_lines(study: Study, settings: Sequence[Setting]) -> tuple[Stabilit
         values = [track.loss[np.searchsorted(track.step, steps)] for track in tracks]
         middle = np.median(values, axis=0)
         divided = any(PRECONDITIONED in trial.figures for trial in setting.trials)
-        made.append(StabilityLine(label(setting.values) or "all", steps, middle, divided))
+        who = text(setting.values.get(OPTIMIZER, ""))
+        made.append(StabilityLine(label(setting.values) or "all", steps, middle, divided, who))
         if len(made) == MOST_LINES:
             break
     return tuple(made)

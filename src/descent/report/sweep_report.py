@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Beside the measure that was asked for, the heat map is drawn of these.
+MOST_PROBLEMS = 4  # whose options are drawn by themselves
 ALSO_MAPPED = (FULL_LOSS, "steps to target")
 
 
@@ -217,7 +219,7 @@ def _grids(reporting: SweepReporting) -> Sequence[Grid]:
 
 def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]) -> list[Picture]:
     from descent.analysis import bands as curves
-    from descent.analysis import performance as profiles
+    from descent.analysis import performance
     from descent.analysis.among_best import among_best
     from descent.analysis.critical_batch import scalings
     from descent.analysis.isolation import isolated
@@ -229,7 +231,7 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
     from descent.report.sweep.option_importance import importance_bars
-    from descent.report.sweep.profiles import performance
+    from descent.report.sweep.profiles import performance as profiles
     from descent.report.sweep.search_panels import scatter_picture
     from descent.report.sweep.stability_plot import edge_of_stability
 
@@ -257,8 +259,8 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
     drawn.append(isolation(isolated(study, own), first) if searched is None else None)
     drawn.append(importance_bars(study.influence, among_best(study, own)))
     drawn.append(edge_of_stability(stability_lines(study, own)))
-    profile = profiles.profile(study)
-    drawn.append(performance(profile, places) if profile is not None else None)
+    profile = performance.profile(study)
+    drawn.append(profiles(profile, places) if profile is not None else None)
     shown = curves.bands(study, own, first.label)
     drawn.append(bands(shown, places))
     return [picture for picture in drawn if picture is not None]
@@ -277,6 +279,14 @@ def _maps(reporting: SweepReporting, grids: Sequence[Grid]) -> list[Picture | No
             bounded = [replace(c, boundary=g.boundary) for c, g in zip(cells, grids, strict=True)]
             drawn.append(_named(heatmap(bounded), f"heatmap_{measure.name}"))
     return drawn
+
+
+def _of_problem(picture: Picture | None, name: str) -> Picture | None:
+    """Say which of several problems a picture is of."""
+    if picture is None or not name:
+        return picture
+    file = re.sub(r"\W+", "_", name)
+    return replace(picture, name=f"{picture.name}_{file}", title=f"{picture.title}: {name}")
 
 
 def _lesson_pictures(reporting: SweepReporting, taught: Lesson, notes: list[str]) -> list[Picture]:

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from descent.analysis.stability import StabilityLine
 from descent.errors import counted, joined
+from descent.report.record import Axis
 from descent.report.style import BLACK, Picture, new_figure, spans_decades, stroke
-from descent.report.sweep.marks import add_legend, spoken
+from descent.report.sweep.marks import add_legend, spoken, tick_logs
 
 NEAR = 0.1  # of the edge
 
 
-def edge_of_stability(lines: Sequence[StabilityLine]) -> Picture | None:
-    """Draw the course of each setting, with the edge at 1; None without any."""
+def edge_of_stability(
+    lines: Sequence[StabilityLine], places: Mapping[str, int] | None = None
+) -> Picture | None:
+    """Draw the course of each setting, with the edge at 1; None without any.
+
+    Args:
+        lines: of `stability_lines`.
+        places: of the optimizers among the colours of all pictures of a page.
+    """
     if not lines:
         return None
     figure = new_figure(4.6)
     axes = figure.add_subplot()
     every = np.concatenate([line.ratio for line in lines])
     axes.set_yscale("log" if spans_decades(every) else "linear")
+    places = places or {}
     for i, line in enumerate(lines):
-        style = stroke(i)
+        colour = stroke(places.get(line.optimizer, i)).colour
+        every = max(8, len(line.step) // 8)
         axes.plot(
-            line.step, line.ratio, color=style.colour, linestyle=style.dash, label=line.label,
-            gid="course",
+            line.step, line.ratio, color=colour, linestyle=stroke(i).dash, label=line.label,
+            marker=stroke(i).marker, markevery=(i % every, every), gid="course",
         )  # fmt: skip
     axes.axhline(1, color=BLACK, linewidth=1.2, label="edge of stability", gid="edge")
-    axes.set_xlabel("step")
+    axes.set_xlabel(Axis.STEP.label)
+    tick_logs(axes)
     axes.set_ylabel("sharpness / largest stable sharpness at the lr")
     add_legend(figure)
     return Picture("stability", "Edge of stability", figure, _caption(lines))
