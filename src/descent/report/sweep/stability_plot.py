@@ -33,10 +33,10 @@ def edge_of_stability(
     places = places or {}
     for i, line in enumerate(lines):
         colour = stroke(places.get(line.optimizer, i)).colour
-        every = max(8, len(line.step) // 8)
+        apart = max(8, len(line.step) // 8)
         axes.plot(
             line.step, line.ratio, color=colour, linestyle=stroke(i).dash, label=line.label,
-            marker=stroke(i).marker, markevery=(i % every, every), gid="course",
+            marker=stroke(i).marker, markevery=(i % apart, apart), gid="course",
         )  # fmt: skip
     axes.axhline(1, color=BLACK, linewidth=1.2, label="edge of stability", gid="edge")
     axes.set_xlabel(Axis.STEP.label)
