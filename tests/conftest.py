@@ -39,6 +39,9 @@ CONF = ROOT / "conf"
 @pytest.fixture
 def make_job(tmp_path: Path) -> Callable[..., Job]:
     """Return a function from command-line overrides to a job, as `python src/train.py` makes it."""
+    import torch
+
+    torch.set_num_threads(1)  # as in a worker of a sweep; a single run chooses for itself
     made = 0
 
     def make(*overrides: str) -> Job:
