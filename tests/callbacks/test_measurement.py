@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from descent.callbacks.step_noise import step_loss_deviation
+from descent.callbacks.noise_scale import NoiseScale
+from descent.callbacks.sharpness import Sharpness
+from descent.callbacks.step_noise import StepNoise, step_loss_deviation
 from descent.callbacks.weights import weight_sizes
+from descent.job import Job
 from descent.records.run import Run
+from descent.training import train_together
 
 COLUMNS = {
     f"diagnostics/{name}"
@@ -75,6 +81,37 @@ def test_a_continued_run_measures_what_one_without_a_break_does(
         assert {k: v for k, v in a.items() if k != "seconds"} == {
             k: v for k, v in b.items() if k != "seconds"
         }
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        ("data=iris", "model.hidden=[4]", "penalty.l1=0.01", "optimizer=adam"),
+        ("data=diabetes", "model=linear", "penalty.l2=0.1", "optimizer=momentum", "data.limit=90",
+         "data.order=with_replacement"),
+    ],
+)  # fmt: skip
+def test_runs_of_a_stack_are_measured_at_once_as_they_are_alone(
+    job: tuple[str, ...], train_run: Callable[..., Run], make_job: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    typed = (*job, "trainer=float64", "stop.epochs=1", "diagnostics=all", "picture=false")
+    each = [(*typed, "seed=0"), (*typed, "seed=1", "optimizer.lr=0.05"), (*typed, "penalty.l2=0.5")]
+    alone = [train_run(*one) for one in each]
+    made = [make_job(*one) for one in each]
+    together = [
+        replace(job, run=Run(tmp_path / f"stacked{i}"), one_of_many=True)
+        for i, job in enumerate(made)
+    ]
+    for kind in (NoiseScale, Sharpness, StepNoise):
+        monkeypatch.setattr(kind, "measure", None)  # which would go run by run
+    train_together(together, lambda steps: None, lambda number, result: None)
+    for one, other in zip(alone, together, strict=True):
+        for a, b in zip(rows_of(one), rows_of(other.run), strict=True):
+            for name in COLUMNS:
+                assert (a[name] == "") == (b[name] == ""), name
+                if a[name]:
+                    assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-8), name
 
 
 def test_a_lost_run_is_not_measured_and_still_ends_as_diverged(

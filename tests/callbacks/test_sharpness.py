@@ -92,6 +92,27 @@ def test_matrices_that_lanczos_stumbles_over() -> None:
     assert largest_curvature(lambda v: flat @ v, np.array([1.0, 0, 0]))[0] == pytest.approx(4.0)
 
 
+@pytest.mark.parametrize("size", [2, 30, 200])
+def test_lanczos_of_many_matrices_at_once_is_that_of_each(size: int) -> None:
+    made = np.random.default_rng(size).standard_normal((6, size, size))
+    many = made + made.swapaxes(1, 2)
+    exact, vectors = np.linalg.eigh(many)
+    start = vectors[:, :, 0].copy()  # eigenvectors, of the smallest
+    values, found = largest_curvature(lambda v: (many @ v[:, :, None])[:, :, 0], start)
+    np.testing.assert_allclose(values, exact[:, -1], rtol=1e-6)
+    turned = np.abs((found * vectors[:, :, -1]).sum(axis=1))
+    np.testing.assert_allclose(turned, 1.0, atol=1e-5)
+    for i, one in enumerate(many):
+        alone, _ = largest_curvature(lambda v, one=one: one @ v, start[i])
+        assert alone == pytest.approx(values[i], rel=1e-12)
+
+
+def test_a_curvature_that_is_not_found_in_time_is_none() -> None:
+    close = np.linspace(1.0, 2.0, 4000) ** 9  # as close to one another as can be
+    value, _ = largest_curvature(lambda v: close * v, np.ones(4000), products=2)
+    assert np.isnan(value)
+
+
 def diverges(lr: float, curvatures: tuple[float, float], options: dict[str, Any]) -> bool:
     theta = torch.ones(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.SGD([theta], lr=lr, **options)

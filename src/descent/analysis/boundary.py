@@ -167,7 +167,7 @@ class Sharpnesses:
             torch.set_num_threads(threads)
         if not math.isfinite(found):
             raise UserError(f"the sharpness of {directory} cannot be told to 10%.")
-        return found
+        return float(found)
 
     def _prepared(self, node: Mapping[str, Any], directory: Path) -> Any:
         from descent.data.prepare import prepare

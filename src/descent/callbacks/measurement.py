@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,10 +14,15 @@ from torch.func import functional_call
 
 from descent.engine.learner import Learner
 from descent.engine.losses import Penalty, penalty
+from descent.engine.objective import stacked_penalty
 from descent.engine.observer import Observer, Phase
+from descent.engine.stacked_kernel import StackedKernel
 from descent.shapes import Float, Int
 
 Parameters = dict[str, Tensor]  # by name
+
+
+MOST_KEPT = 2**24  # numbers in the widest layer, over all rows and runs, that are kept at once
 
 
 class RunView:
@@ -70,11 +75,48 @@ class RunView:
         return float(self.learner.full_losses()[self.column])
 
 
+class StackView:
+    """Some runs of a stack, as a measurement looks at all of them at once.
+
+    Args:
+        learner: of all.
+        columns: theirs.
+    """
+
+    def __init__(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
+        self.learner, self.columns, self.runs = learner, columns, learner.live[columns]
+        self.rows, self.lead = learner.rows, (len(columns),)
+        at = torch.from_numpy(columns)
+        tensors = {n: t[at.to(t.device)] for n, t in learner.kernel.tensors().items()}
+        names = {n for n, p in learner.kernel.model(0).named_parameters() if p.requires_grad}
+        self.parameters = {n: t for n, t in tensors.items() if n in names}  # [a, ...]
+        self._constants = {n: t for n, t in tensors.items() if n not in names}
+        own, like = [learner.penalties[run] for run in self.runs], next(iter(tensors.values()))
+        self._l1, self._l2 = (like.new_tensor([p.l1 for p in own]),
+                              like.new_tensor([p.l2 for p in own]))  # fmt: skip
+        self._penalized = any(one != Penalty() for one in own)
+
+    def outputs_at(self, parameters: Parameters, x: Float[Tensor, "B F"]) -> Float[Tensor, "a B C"]:
+        """Return the outputs at other weights than the models' own."""
+        return self.learner.kernel.outputs(x, {**parameters, **self._constants})
+
+    def objective_at(
+        self, parameters: Parameters, x: Float[Tensor, "B F"], y: Tensor
+    ) -> Float[Tensor, " a"]:
+        """Return each run's objective at other weights, as a function of them."""
+        wanted = y.expand(*self.lead, *y.shape)
+        loss = self.learner.kernel.criterion.each(self.outputs_at(parameters, x), wanted)
+        if self._penalized:
+            weights = [p for p in parameters.values() if p.ndim > 2]
+            loss = loss + stacked_penalty(weights, self._l1, self._l2)
+        return loss
+
+
 class Measurement(Observer):
     """Measures off the clock, with the model in evaluation mode, and leaves no trace in training.
 
-    Written for one run; each run of a stack has an instance of its own. The recorder gives each
-    of `metrics` a column.
+    Written for one run; each run of a stack has an instance of its own, which keeps its state, and
+    those of a stack may be measured at once. The recorder gives each of `metrics` a column.
 
     Args:
         every_n_epochs: measure after each n-th epoch.
@@ -90,6 +132,10 @@ class Measurement(Observer):
     def measure(self, run: RunView) -> dict[str, float]:
         """Return values by metric name; one that does not exist here is left out."""
 
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]] | None:
+        """Return the same of runs of a stack, NaN for left out; None to take them one by one."""
+        return None
+
     def begin(self, learner: Learner) -> None:
         """Measure the start of new runs."""
         if learner.step == 0:
@@ -104,23 +150,45 @@ class Measurement(Observer):
         values = {name: np.full(len(learner.live), np.nan) for name in self.metrics}
         there = {name: np.zeros(len(learner.live), dtype=bool) for name in self.metrics}
         with learner.evaluating(), torch.enable_grad():
-            for column in columns:
-                run = RunView(learner, int(column))
-                finite = all(bool(p.isfinite().all()) for p in run.model.parameters())
-                if not finite:  # it has no curvature, and the divergence callback says so
-                    continue
-                for name, value in self._of(run.run).measure(run).items():
-                    values[name][column], there[name][column] = value, True
+            finite = learner.kernel.place().isfinite().all(dim=1).cpu().numpy()
+            # a lost run has no curvature, and the divergence callback says so
+            for part in self._parts(learner, columns[finite[columns]]):
+                for name, found in self._values(learner, part).items():
+                    values[name][part], there[name][part] = found, ~np.isnan(found)
         for name, known in there.items():
             if known.any():
                 learner.measured[name] = values[name]
                 if not known.all():
                     learner.absent[name] = ~known
 
-    def _of(self, run: int) -> Measurement:
+    def _parts(
+        self, learner: Learner, columns: Int[np.ndarray, " a"]
+    ) -> Iterator[Int[np.ndarray, " b"]]:
+        """Cut runs into as many as are measured at once: what they keep then fits in memory."""
+        x, _ = learner.rows("train")
+        widest = max([x.shape[1], *(p.shape[1] for p in learner.kernel.tensors().values()
+                                    if p.ndim > 1)])  # fmt: skip
+        most = max(1, MOST_KEPT // (len(x) * widest))
+        for at in range(0, len(columns), most):
+            yield columns[at : at + most]
+
+    def _values(
+        self, learner: Learner, columns: Int[np.ndarray, " b"]
+    ) -> dict[str, Float[np.ndarray, " b"]]:
+        if isinstance(learner.kernel, StackedKernel) and len(columns) > 1:
+            found = self.measure_all(StackView(learner, columns))
+            if found is not None:
+                return found
+        each = []
+        for column in columns:  # a kernel may have one model, at the weights of one run
+            run = RunView(learner, int(column))
+            each.append(self._of(run.run).measure(run))
+        return {name: np.array([one.get(name, np.nan) for one in each]) for name in self.metrics}
+
+    def _of(self, run: int) -> Self:
         """Return a run's own instance, made when it is first asked for."""
         if not hasattr(self, "_by_run"):
-            self._by_run: dict[int, Measurement] = {}
+            self._by_run: dict[int, Self] = {}
         if run not in self._by_run:
             own = self._by_run[run] = copy.copy(self)
             del own._by_run

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from descent.callbacks.measurement import Measurement, Parameters, RunView
+from descent.callbacks.measurement import Measurement, Parameters, RunView, StackView
 from descent.seeds import MEASURE, stream_seed
+from descent.shapes import Float
 
 NAME = "diagnostics/noise_scale"
 EXACT_UP_TO = 2e7  # parameters times rows: about a second of per-row gradients
@@ -21,30 +23,33 @@ CHUNK = 2**22  # numbers of per-row gradients held at once
 BATCHES = 16  # mini-batches of one estimate
 
 Gradient = Callable[[Tensor, Tensor], Parameters]
+Numbers = float | np.ndarray
 
 
 def exact_moments(
-    gradient: Gradient, chunks: Iterable[tuple[Tensor, Tensor]]
-) -> tuple[float, float]:
+    gradient: Gradient, chunks: Iterable[tuple[Tensor, Tensor]], lead: tuple[int, ...] = ()
+) -> tuple[Float[np.ndarray, "*A"], Float[np.ndarray, "*A"]]:
     """Return (|G|², tr Σ) over all rows, from the gradient of each row.
 
     Args:
         gradient: of one row's objective: (x [1, F], y [1, ...]) -> gradient by parameter.
         chunks: the rows in pieces, x [n, F] and y [n, ...].
+        lead: (A,) for A runs at once, whose gradients are [A, ...].
 
     |·|² is a sum of squares; Σ is the covariance with N, not N - 1, below.
     """
     per_row = vmap(lambda x, y: gradient(x.unsqueeze(0), y.unsqueeze(0)))
-    squares, rows = 0.0, 0
+    squares, rows = torch.zeros(lead, dtype=torch.float64), 0
     sums: dict[str, Tensor] = {}
     for x, y in chunks:
-        gradients = {name: g.double() for name, g in per_row(x, y).items()}
-        squares += sum(float(g.square().sum()) for g in gradients.values())
-        for name, g in gradients.items():
+        for name, found in per_row(x, y).items():
+            g = found.double().reshape(len(x), *lead, -1)
+            squares = squares.to(g.device) + g.square().sum(dim=(0, -1))
             sums[name] = sums.get(name, torch.zeros((), device=g.device)) + g.sum(dim=0)
         rows += len(x)
-    norm = sum(float(s.square().sum()) for s in sums.values()) / rows**2
-    return norm, max(squares / rows - norm, 0.0)
+    norm = sum(s.square().sum(dim=-1) for s in sums.values()) / rows**2
+    assert isinstance(norm, Tensor)
+    return norm.cpu().numpy(), (squares / rows - norm).clamp(min=0).cpu().numpy()
 
 
 def two_batch_moments(small: float, big: float, b: int, B: int, rows: int) -> tuple[float, float]:
@@ -65,9 +70,10 @@ def two_batch_moments(small: float, big: float, b: int, B: int, rows: int) -> tu
     return norm, trace * (rows - 1) / rows
 
 
-def noise_scale(norm: float, trace: float) -> float:
+def noise_scale(norm: Numbers, trace: Numbers) -> Float[np.ndarray, "*A"]:
     """Return tr Σ / |G|²; infinity where the mean gradient cannot be told from zero."""
-    return trace / norm if norm > 0 else float("inf")
+    given = np.asarray(norm, dtype=np.float64)
+    return np.divide(trace, given, out=np.full(given.shape, np.inf), where=given > 0)
 
 
 class NoiseScale(Measurement):
@@ -100,15 +106,32 @@ class NoiseScale(Measurement):
         def gradient(x: Tensor, y: Tensor) -> Parameters:
             return grad(run.objective_at)(parameters, x, y)
 
-        if self.exact is True or (self.exact == "auto" and size * len(x) <= EXACT_UP_TO):
+        if self._is_exact(size, len(x)):
             piece = max(1, CHUNK // size)
             chunks = zip(x.split(piece), y.split(piece), strict=True)
-            return {NAME: noise_scale(*exact_moments(gradient, chunks))}
+            return {NAME: float(noise_scale(*exact_moments(gradient, chunks)))}
         norm, trace = self._estimate(run, gradient, x, y)
         # both averages start at 0, which their ratio does not notice
         self._norm = self.smoothing * self._norm + (1 - self.smoothing) * norm
         self._trace = self.smoothing * self._trace + (1 - self.smoothing) * trace
-        return {NAME: noise_scale(self._norm, self._trace)}
+        return {NAME: float(noise_scale(self._norm, self._trace))}
+
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]] | None:
+        """Return it of each run, where it is exact; estimates have rows of their own."""
+        size = sum(p[0].numel() for p in stack.parameters.values())
+        x, y = stack.rows("train")
+        if not self._is_exact(size, len(x)):
+            return None
+
+        def gradient(x: Tensor, y: Tensor) -> Parameters:
+            return grad(lambda p: stack.objective_at(p, x, y).sum())(stack.parameters)
+
+        piece = max(1, CHUNK // (size * stack.lead[0]))
+        chunks = zip(x.split(piece), y.split(piece), strict=True)
+        return {NAME: noise_scale(*exact_moments(gradient, chunks, stack.lead))}
+
+    def _is_exact(self, size: int, rows: int) -> bool:
+        return self.exact is True or (self.exact == "auto" and size * rows <= EXACT_UP_TO)
 
     def _estimate(
         self, run: RunView, gradient: Gradient, x: Tensor, y: Tensor

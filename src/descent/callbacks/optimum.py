@@ -92,7 +92,7 @@ class Optimum(Measurement):
 
     def __init__(self, every_n_epochs: int = 1) -> None:
         super().__init__(every_n_epochs)
-        self._known: Known | None = None
+        self._known: dict[float, Known] = {}  # by the L2 penalty; one table for all runs
 
     def measure(self, run: RunView) -> dict[str, float]:
         """Return both distances at the present weights.
@@ -100,12 +100,14 @@ class Optimum(Measurement):
         Raises:
             UserError: no optimum is known.
         """
-        if self._known is None:
-            self._known = known_optimum(run)
+        l2 = float(run.penalty.l2)
+        if l2 not in self._known or run.penalty.l1:
+            self._known[l2] = known_optimum(run)
+        known = self._known[l2]
         theta = torch.cat([p.detach().reshape(-1) for p in run.trainable().values()])
         loss = run.measured.get(FULL_LOSS)
         loss = run.full_loss() if loss is None else loss
-        return {DISTANCE: self._known.distance(theta), EXCESS: loss - self._known.loss}
+        return {DISTANCE: known.distance(theta), EXCESS: loss - known.loss}
 
 
 def known_optimum(run: RunView) -> Known:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from descent.callbacks.measurement import Measurement, RunView
+from descent.callbacks.measurement import Measurement, RunView, StackView
 from descent.data.tensors import Chunks
 from descent.engine.curvature import (
     ADAPTIVE,
@@ -41,7 +42,7 @@ class Sharpness(Measurement):
     Args:
         every_n_epochs: measure after each n-th epoch.
         tolerance: relative, of λ.
-        products: at most about so many Hessian-vector products.
+        products: at most so many Hessian-vector products.
     """
 
     metrics = (SHARPNESS, STABILITY, PRECONDITIONED)
@@ -70,21 +71,60 @@ class Sharpness(Measurement):
         p = _preconditioner(run)
         if p is None:
             return {SHARPNESS: value}
-        outside = run.optimizer is torch.optim.AdamW or run.options.get("decoupled_weight_decay")
-        decay = 0.0 if outside else float(run.options["weight_decay"])
-        divided = self._largest(PRECONDITIONED, preconditioned(product, p, decay), size)
+        divided = self._largest(PRECONDITIONED, preconditioned(product, p, _decay(run)), size)
         if not np.isfinite(divided):
             return {SHARPNESS: value}
         ratio = divided / stable_curvature(run.optimizer, run.options, run.lr)
         return {SHARPNESS: value, STABILITY: ratio, PRECONDITIONED: divided}
 
     def _largest(self, name: str, product: Product, size: int) -> float:
-        start = self._vectors.get(name)
-        if start is None:
-            start = np.random.default_rng(0).standard_normal(size)
-        value, vector = largest_curvature(product, start, self.tolerance, self.products)
+        value, vector = largest_curvature(
+            product, self._start(name, size), self.tolerance, self.products
+        )
+        self._keep(name, vector)
+        return float(value)
+
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
+        """Return the same of each run, by products that all have together."""
+        rows = Chunks(*stack.rows("train"))
+        product, size = hessian_product(stack.objective_at, stack.parameters, rows, stack.lead)
+        runs = [RunView(stack.learner, int(column)) for column in stack.columns]
+        value = self._largest_of(runs, SHARPNESS, product, size)
+        ratio, divided = np.full((2, len(runs)), np.nan)
+        if issubclass(runs[0].optimizer, torch.optim.SGD):
+            limits = [stable_lr(run.options, v) for run, v in zip(runs, value, strict=True)]
+            ratio = np.array([run.lr for run in runs]) / limits
+        else:
+            each = [_preconditioner(run) for run in runs]
+            known = np.array([p is not None for p in each])
+            if known.any():
+                p = np.stack([np.ones(size) if p is None else p for p in each])
+                decay = np.array([[_decay(run)] for run in runs])
+                made = preconditioned(product, p, decay)
+                divided = self._largest_of(runs, PRECONDITIONED, made, size)
+                divided = np.where(known, divided, np.nan)
+                limits = [stable_curvature(run.optimizer, run.options, run.lr) for run in runs]
+                ratio = divided / limits
+        there = np.isfinite(value)
+        found = {SHARPNESS: value, STABILITY: ratio, PRECONDITIONED: divided}
+        return {name: np.where(there, of, np.nan) for name, of in found.items()}
+
+    def _largest_of(
+        self, runs: Sequence[RunView], name: str, product: Product, size: int
+    ) -> Float[np.ndarray, " a"]:
+        each = [self._of(run.run) for run in runs]
+        starts = np.stack([own._start(name, size) for own in each])
+        found, vectors = largest_curvature(product, starts, self.tolerance, self.products)
+        for own, vector in zip(each, vectors, strict=True):
+            own._keep(name, vector)
+        return found
+
+    def _start(self, name: str, size: int) -> np.ndarray:
+        known = self._vectors.get(name)
+        return np.random.default_rng(0).standard_normal(size) if known is None else known
+
+    def _keep(self, name: str, vector: np.ndarray) -> None:
         self._vectors = {**self._vectors, name: vector}  # a copy's own: each run has one
-        return value
 
     def _say(self, run: RunView, value: float, limit: float | None) -> None:
         if not run.alone:
@@ -122,6 +162,12 @@ class Sharpness(Measurement):
             kept = {SHARPNESS: v} if (v := state_dict.get("vector")) is not None else {}
         self._vectors = {name: v.numpy() for name, v in kept.items()}
         self._warned = state_dict["warned"]
+
+
+def _decay(run: RunView) -> float:
+    """Return the weight decay that an adaptive optimizer adds to its gradients."""
+    outside = run.optimizer is torch.optim.AdamW or run.options.get("decoupled_weight_decay")
+    return 0.0 if outside else float(run.options["weight_decay"])
 
 
 def _preconditioner(run: RunView) -> Float[np.ndarray, " P"] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from descent.callbacks.measurement import Measurement, RunView
+from descent.callbacks.measurement import Measurement, RunView, StackView
 from descent.data.tensors import Chunks
 from descent.shapes import Float
 
@@ -49,3 +50,20 @@ class StepNoise(Measurement):
         losses = torch.cat([each(run.model(xb), yb) for xb, yb in Chunks(x, y)])
         replacement = run.windows.order == "with_replacement"
         return {NAME: step_loss_deviation(losses, run.batch_size, replacement)}
+
+    @torch.no_grad()
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
+        """Return it of each run."""
+        loss = stack.learner.kernel.criterion
+        each = vmap(lambda output, y: loss(output.unsqueeze(0), y.unsqueeze(0)))
+        pieces = [
+            vmap(each, in_dims=(0, None))(stack.outputs_at(stack.parameters, xb), yb)
+            for xb, yb in Chunks(*stack.rows("train"))
+        ]
+        windows = stack.learner.windows
+        replacement = windows.order == "with_replacement"
+        found = [
+            step_loss_deviation(losses, windows.batch_size, replacement)
+            for losses in torch.cat(pieces, dim=1)
+        ]
+        return {NAME: np.array(found)}

@@ -2,12 +2,13 @@
 
 λ comes from Hessian-vector products by Lanczos' method, which is power iteration that keeps its
 earlier vectors: where the two largest curvatures lie close (1.99 and 2 on the standardized line)
-it needs a few products instead of hundreds.
+it needs a few products instead of hundreds. It is written out here, and not SciPy's `eigsh`, since
+the runs of a stack have their products together, at little more than the time of one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,42 +18,118 @@ from torch import Tensor
 from descent.data.tensors import Chunks
 from descent.shapes import Float
 
+BASIS = 20  # vectors at a time
+BLEND = 1e-3  # of something random in a start: it may be an eigenvector, and not of the largest
+LOOSE = 0.1  # relative tolerance that is better than nothing
+
 Product = Callable[[np.ndarray], np.ndarray]
 Objective = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
-"""(parameters by name, x [n, F], y [n, ...]) -> mean loss of the rows, penalties included."""
+"""(parameters by name, x [n, F], y [n, ...]) -> mean loss of the rows, penalties included: of one
+run, or of each of A, whose parameters are [A, ...]."""
 
 
 def largest_curvature(
-    product: Product, start: Float[np.ndarray, " P"], tolerance: float = 1e-6, products: int = 100
-) -> tuple[float, Float[np.ndarray, " P"]]:
-    """Return the largest eigenvalue of a symmetric matrix, and its eigenvector.
+    product: Product,
+    start: Float[np.ndarray, "*A P"],
+    tolerance: float = 1e-6,
+    products: int = 100,
+) -> tuple[Float[np.ndarray, "*A"], Float[np.ndarray, "*A P"]]:
+    """Return the largest eigenvalue of each of A symmetric matrices, and its eigenvector.
 
     Args:
-        product: v [P] -> H v [P].
-        start: [P], not 0; the eigenvector of a matrix nearby makes it faster.
+        product: v [*A, P] -> H v [*A, P].
+        start: not 0; the eigenvector of a matrix nearby makes it faster.
         tolerance: relative, of the eigenvalue.
-        products: at most about so many; then the tolerance is widened. NaN if it cannot be met.
-    """
-    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+        products: at most so many; then 0.1 is good enough. NaN where that is not met.
 
-    size = len(start)
-    if size == 1:
-        return float(product(np.ones(1))[0]), np.ones(1)
-    if not product(start).any():  # Lanczos cannot start from there
-        start = np.random.default_rng(0).standard_normal(size)
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    restarts = max(2, products // 10)
-    for wider in (tolerance, 1e-3, 1e-1):
-        try:
-            values, vectors = eigsh(
-                operator, k=1, which="LA", v0=start, tol=max(tolerance, wider), maxiter=restarts
-            )
-            return float(values[0]), vectors[:, 0]
-        except ArpackNoConvergence:
-            continue
-        except ArpackError:  # the matrix is 0
-            return 0.0, start
-    return float("nan"), start
+    Source: Wu and Simon (2000), *Thick-restart Lanczos*, with every product made orthogonal to all
+    vectors. What a run gets does not depend on those beside it.
+    """
+    if start.ndim == 1:
+        values, vectors = largest_curvature(
+            lambda v: product(v[0])[None], start[None], tolerance, products
+        )
+        return values[0], vectors[0]
+    krylov = _Krylov(_unit(_unit(start) + BLEND * _unit(_random(start.shape[1]))))
+    values, vectors = np.full(len(start), np.nan), start.copy()
+    going = np.ones(len(start), dtype=bool)
+    for taken in range(1, products + 1):
+        krylov.add(product(krylov.newest))
+        top, error = krylov.largest()
+        met = error <= (tolerance if taken < products else LOOSE) * np.abs(top)
+        found = going & met
+        if found.any():
+            values[found], vectors[found] = top[found], krylov.vectors()[found]
+        going &= ~met
+        if not going.any():
+            break
+        krylov.extend()
+    return values, vectors
+
+
+class _Krylov:
+    """Orthogonal vectors [A, m, P], and what the matrices are on them.
+
+    Args:
+        start: [A, P], of length 1.
+    """
+
+    def __init__(self, start: np.ndarray) -> None:
+        runs, size = start.shape
+        self._most = min(size, BASIS)
+        self._basis = np.zeros((runs, self._most + 1, size))
+        self._basis[:, 0] = start
+        self._inner = np.zeros((runs, self._most, self._most))
+        self._count = 1  # vectors, the newest last
+
+    @property
+    def newest(self) -> np.ndarray:
+        """The vector that is to be multiplied next, [A, P]."""
+        return self._basis[:, self._count - 1]
+
+    def add(self, product: np.ndarray) -> None:
+        """Take its product; what is not among the vectors is left over."""
+        known, at = self._basis[:, : self._count], self._count - 1
+        column, left = np.zeros((len(known), self._count)), product
+        for _ in range(2):  # once leaves rounding behind, twice is enough
+            part = (known @ left[:, :, None])[:, :, 0]
+            left = left - (part[:, None] @ known)[:, 0]
+            column += part
+        self._inner[:, : at + 1, at] = self._inner[:, at, : at + 1] = column
+        self._left, self._length = left, np.linalg.norm(left, axis=1)
+
+    def largest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest eigenvalue so far, and how far its vector is from an eigenvector."""
+        inner = self._inner[:, : self._count, : self._count]
+        self._values, self._shares = np.linalg.eigh(inner)
+        return self._values[:, -1], self._length * np.abs(self._shares[:, -1, -1])
+
+    def vectors(self) -> np.ndarray:
+        """Return its vector, [A, P]."""
+        return (self._shares[:, None, :, -1] @ self._basis[:, : self._count])[:, 0]
+
+    def extend(self) -> None:
+        """Take what was left over as the next vector; when there are many, keep the best half."""
+        kept = self._count
+        if kept == self._most:
+            kept = max(1, self._most // 2)
+            best = self._shares[:, :, -kept:].swapaxes(1, 2) @ self._basis[:, : self._count]
+            self._basis[:, :kept] = best
+            self._inner[:] = 0.0
+            at = np.arange(kept)
+            self._inner[:, at, at] = self._values[:, -kept:]
+        self._basis[:, kept] = _unit(self._left)
+        self._count = kept + 1
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(v, axis=-1, keepdims=True)
+    unit: np.ndarray = np.divide(v, length, out=np.zeros_like(v), where=length > 0)
+    return unit
+
+
+def _random(size: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(size)
 
 
 def stable_lr(group: Mapping[str, Any], curvature: float) -> float:
@@ -136,11 +213,13 @@ def stable_curvature(
     return 2 * (1 + group.get("momentum", 0.0)) / lr
 
 
-def preconditioned(product: Product, p: Float[np.ndarray, " P"], decay: float) -> Product:
+def preconditioned(
+    product: Product, p: Float[np.ndarray, "*A P"], decay: float | Float[np.ndarray, "A 1"]
+) -> Product:
     """Return the product with P^-1/2 (H + w) P^-1/2, which has the eigenvalues of P⁻¹ (H + w).
 
     Args:
-        product: v [P] -> H v [P].
+        product: v [*A, P] -> H v [*A, P].
         p: the diagonal of P, above 0.
         decay: w, of an L2 term inside the optimizer.
     """
@@ -149,7 +228,7 @@ def preconditioned(product: Product, p: Float[np.ndarray, " P"], decay: float) -
 
 
 def hessian_product(
-    objective: Objective, parameters: Mapping[str, Tensor], rows: Chunks
+    objective: Objective, parameters: Mapping[str, Tensor], rows: Chunks, lead: tuple[int, ...] = ()
 ) -> tuple[Product, int]:
     """Return v -> H v for the Hessian of the full loss, and P.
 
@@ -157,14 +236,18 @@ def hessian_product(
         objective: the loss of some rows.
         parameters: by name; where the Hessian is taken, and in what.
         rows: all of them.
+        lead: (A,) for A runs at once.
     """
     own = {n: p.detach().requires_grad_() for n, p in parameters.items()}
     leaves = list(own.values())
 
+    def flat(found: Sequence[Tensor]) -> Tensor:
+        return torch.cat([g.reshape(*lead, -1) for g in found], dim=-1)
+
     def gradient(x: Tensor, y: Tensor) -> Tensor:
-        loss = objective(own, x, y) * (len(x) / len(rows.x))
+        loss = objective(own, x, y).sum() * (len(x) / len(rows.x))
         found = torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
-        return torch.cat([g.reshape(-1) for g in found])
+        return flat(found)
 
     # the graph of one piece is kept from product to product; several might not fit
     kept = [gradient(*piece) for piece in rows] if len(rows) == 1 else None
@@ -177,7 +260,7 @@ def hessian_product(
                 found = torch.autograd.grad(
                     slope, leaves, vector, retain_graph=kept is not None, materialize_grads=True
                 )
-                total += torch.cat([h.reshape(-1) for h in found])
+                total += flat(found)
         return total.double().cpu().numpy()
 
-    return product, sum(p.numel() for p in leaves)
+    return product, sum(p[(0,) * len(lead)].numel() for p in leaves)
