@@ -22,7 +22,7 @@ from descent.shapes import Float, Int
 Parameters = dict[str, Tensor]  # by name
 
 
-MOST_KEPT = 2**24  # numbers in the widest layer, over all rows and runs, that are kept at once
+MOST_KEPT = 2**22  # numbers in the widest layer, over all rows and runs, that are kept at once
 
 
 class RunView:
