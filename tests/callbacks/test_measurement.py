@@ -108,7 +108,7 @@ def test_runs_of_a_stack_are_measured_at_once_as_they_are_alone(
     train_together(together, lambda steps: None, lambda number, result: None)
     for one, other in zip(alone, together, strict=True):
         for a, b in zip(rows_of(one), rows_of(other.run), strict=True):
-            for name in COLUMNS:
+            for name in {*COLUMNS, "diagnostics/preconditioned_sharpness"}:
                 assert (a[name] == "") == (b[name] == ""), name
                 if a[name]:
                     assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-8), name
