@@ -390,4 +390,5 @@ def _show(job: Job, trainer: L.Trainer, result: Mapping[str, Any]) -> None:
     if job.one_of_many:
         log.info("%s", line_of(result, job.run.path.name))
     else:
-        print_result(result, files, job.prepared.describe()["baseline"])
+        described = job.prepared.describe()
+        print_result(result, files, described["baseline"], bool(described["class_weights"]))

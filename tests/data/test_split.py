@@ -54,6 +54,14 @@ def test_every_split_has_its_share_of_every_class() -> None:
     assert counts == {"train": [35, 35, 35], "val": [5, 5, 5], "test": [10, 10, 10]}
 
 
+def test_a_class_that_proportion_rounds_to_none_has_a_row_in_each_split() -> None:
+    arrays = classification(115, 5)  # of which 12 rows hold half a row
+    for seed in range(5):
+        rows = split_rows(arrays, 0.1, 0.1, seed)
+        counts = [np.bincount(arrays.targets[rows[s]]).tolist() for s in ("train", "val", "test")]
+        assert counts == [[93, 3], [11, 1], [11, 1]]
+
+
 def test_rare_classes_keep_their_share() -> None:
     arrays = classification(90, 10)
     rows = split_rows(arrays, 0.1, 0.1, seed=0)

@@ -27,7 +27,7 @@ def job(sweep: Path, number: int, overrides: list[str], **result: Any) -> None:
 def sweep(tmp_path: Path) -> Path:
     shared = ["data=line", "hydra.mode=RUN"]
     job(tmp_path, 0, [*shared, "optimizer.lr=0.1", "seed=0"], weights={"w": 1.5})
-    job(tmp_path, 10, [*shared, "optimizer.lr=0.2", "seed=0"])
+    job(tmp_path, 10, [*shared, "optimizer.lr=0.2", "seed=0"], predicts_only="no")
     job(
         tmp_path, 2, [*shared, "optimizer.lr=9", "seed=0"], status="diverged",
         reason="step loss is nan at step 3", metrics={"train/full_loss": "nan"},
@@ -72,6 +72,7 @@ def test_the_terminal_shows_the_swept_keys_and_each_failure(
     assert "3 runs: 2 ok, 1 diverged" in shown
     assert "optimizer.lr" in shown
     assert "2: diverged, step loss is nan at step 3" in shown
+    assert "note: 1 of 3 runs predict every test row to be no" in shown
     assert f"python src/report.py run={sweep}" in shown
 
 

@@ -159,6 +159,7 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
     if any(key.rsplit(".", 1)[-1] == "fold" for key in swept(rows)):
         _print_folds(console, settings(rows, metric), metric)
     _print_failures(console, rows)
+    _print_one_class(console, rows)
     console.print(f"{'runs':<10} {sweep}")
     console.print(f"{'table':<10} {sweep / RESULTS}")
     if len(rows) <= MOST_ROWS and "report" in SCRIPTS:
@@ -218,11 +219,21 @@ def _print_failures(console: Console, rows: Sequence[Row]) -> None:
         console.print(f"and {len(told) - MOST_FAILURES:,} more, in {RESULTS}")
 
 
+def _print_one_class(console: Console, rows: Sequence[Row]) -> None:
+    """Say which runs predict one class for every test row, however good their scores look."""
+    lone = Counter(row["predicts_only"] for row in rows if row.get("predicts_only") is not None)
+    for name, count in lone.most_common():
+        console.print(
+            f"note: {count:,} of {counted(len(rows), 'run')} predict every test row to be {name}",
+            markup=False,
+        )
+
+
 def _columns(rows: Sequence[Row]) -> dict[str, str]:
     """Return heading by column: what was swept, what always counts, and what few rows measured."""
     names = list(rows[0]) if rows else []
     weights = [n for n in names[names.index("seconds") + 1 : -1] if "/" not in n] if names else []
-    weights = [n for n in weights if n != "seconds_to_target"]
+    weights = [n for n in weights if n not in ("seconds_to_target", "predicts_only")]
     diagnostics = [n for n in names if n.startswith("diagnostics/")]
     columns = {name: name for name in swept(rows)}
     columns |= {n: heading for n, heading in SHOWN.items() if any(_known(r.get(n)) for r in rows)}

@@ -203,5 +203,16 @@ class _Cutter:
                     "proportion: they are drawn at random"
                 )
                 classes = None
-        others, drawn = draw(len(rows), count, self._seed, classes)
-        return np.sort(rows[others]), np.sort(rows[drawn])
+        others, drawn = (rows[i] for i in draw(len(rows), count, self._seed, classes))
+        if classes is not None:
+            self._give_each_class(others, drawn)
+        return np.sort(others), np.sort(drawn)
+
+    def _give_each_class(self, others: np.ndarray, drawn: np.ndarray) -> None:
+        """Give the drawn a row of each class that proportion rounds to none, for a common one."""
+        targets = self._arrays.targets
+        for rare in np.setdiff1d(targets[others], targets[drawn]):
+            counts, of_it = np.bincount(targets[drawn]), np.flatnonzero(targets[others] == rare)
+            if counts.max() > 1 and len(of_it) > 1:
+                out = np.flatnonzero(targets[drawn] == counts.argmax())[0]
+                others[of_it[0]], drawn[out] = drawn[out], others[of_it[0]]

@@ -90,8 +90,8 @@ def compare(sweep: Path) -> list[dict[str, Any]]:
     """Return one row a job: its overrides, its result, its directory.
 
     Columns are the overrides that differ between jobs, `seed`, then `status`, `reason`, `step`,
-    `samples`, `seconds`, `seconds_to_target`, final metrics, the best epoch's as `best/...`,
-    weights of small models, and at last `directory`.
+    `samples`, `seconds`, `seconds_to_target`, `predicts_only`, final metrics, the best epoch's as
+    `best/...`, weights of small models, and at last `directory`.
     """
     found = job_results(sweep)
     typed = [_values(result) for _, result in found]
@@ -114,6 +114,8 @@ def _figures(result: Mapping[str, Any], sweep: Path, job: Mapping[str, Any]) -> 
     row = {key: result.get(key) for key in ("status", "reason", "step", "samples", "seconds")}
     if ended_by(result, Reason.TARGET):
         row["seconds_to_target"] = result.get("seconds")
+    if result.get("predicts_only") is not None:
+        row["predicts_only"] = result["predicts_only"]
     row |= result.get("metrics") or {}
     best = result.get("best") or {}
     row |= {f"best/{k}": v for k, v in best.get("metrics", {}).items() if k.startswith("val/")}

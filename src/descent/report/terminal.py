@@ -17,6 +17,7 @@ def print_result(
     result: Mapping[str, Any],
     files: Mapping[str, Path],
     baseline: Mapping[str, float] | None = None,
+    weighted: bool = False,
 ) -> None:
     """Print the result table and where everything lies.
 
@@ -24,6 +25,7 @@ def print_result(
         result: as in result.json.
         files: what to point at, by label.
         baseline: metrics of the best guess that looks at no feature.
+        weighted: whether classes are weighed already.
     """
     from rich.console import Console
 
@@ -42,10 +44,8 @@ def print_result(
     if result.get("threshold") is not None:
         console.print(f"threshold  {_number(result['threshold'])}, for the second class")
     if result.get("predicts_only") is not None:
-        console.print(
-            f"note: every test row is predicted to be {result['predicts_only']}; "
-            "data.class_weight=balanced may help"
-        )
+        advice = "" if weighted else "; data.class_weight=balanced may help"
+        console.print(f"note: every test row is predicted to be {result['predicts_only']}{advice}")
     if result.get("weights_from"):
         console.print(f"weights    those of {result['weights_from']}: measured, saved and tested")
     steps, seconds = result["step"], result["seconds"]
