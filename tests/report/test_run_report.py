@@ -133,6 +133,7 @@ def test_a_multirun_stands_for_its_runs_and_leaves_out_what_has_not_ended(
         assert f"continue it with python src/train.py resume={sweep / '2'}" in text
 
 
+@pytest.mark.slow
 def test_a_pattern_stands_for_what_it_finds(train_run, tmp_path):
     for lr in (0.1, 0.2):
         train_run(*LINE, f"optimizer.lr={lr}")
@@ -144,12 +145,14 @@ def test_a_pattern_stands_for_what_it_finds(train_run, tmp_path):
     ("given", "status"),
     [
         (("optimizer.lr=1e15",), "diverged"),  # at its second step
-        (("optimizer.lr=1e6", "stop.epochs=9"), "diverged"),
-        (("stop.steps=1", "data.val_fraction=0", "data.test_fraction=0"), "ok"),
         (("callbacks=bare", "logger=none"), "ok"),
-        (("~callbacks.recorder", "~callbacks.path"), "ok"),
-        (("model=mlp", "model.hidden=[3]", "optimizer.lr=1e15"), "diverged"),
-        (("model.bias=false", "optimizer.lr=1e15"), "diverged"),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in (
+            (("optimizer.lr=1e6", "stop.epochs=9"), "diverged"),
+            (("stop.steps=1", "data.val_fraction=0", "data.test_fraction=0"), "ok"),
+            (("~callbacks.recorder", "~callbacks.path"), "ok"),
+            (("model=mlp", "model.hidden=[3]", "optimizer.lr=1e15"), "diverged"),
+            (("model.bias=false", "optimizer.lr=1e15"), "diverged"),
+        )),
     ],
     ids=lambda given: " ".join(given),
 )  # fmt: skip
@@ -171,7 +174,9 @@ def test_a_run_that_was_cut_short_says_so(status, train_run, caplog):
         assert "stopped by SIGTERM at step 16" in text
 
 
-@pytest.mark.parametrize("loss", ["NaN", "inf", "1e308", "-1e308", ""])
+@pytest.mark.parametrize("loss", [
+    "NaN", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("inf", "1e308", "-1e308", ""))
+])  # fmt: skip
 def test_losses_of_any_kind_are_survived(loss, train_run):
     run = train_run(*LINE)
     for name in ("steps", "epochs"):

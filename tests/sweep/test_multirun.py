@@ -71,6 +71,7 @@ def test_a_multirun_is_stacked_and_every_job_directory_serves_like_any_other(
     assert report.returncode == 0, report.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_multirun_trains_only_what_is_new(type_command: Type, tmp_path: Path) -> None:
     type_command("train", "-m", *SMALL, "optimizer.lr=0.1,0.2")
     sweep = sweep_of(tmp_path)
