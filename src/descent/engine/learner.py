@@ -267,7 +267,7 @@ class Learner(L.LightningModule):
             stacked = torch.stack(list(norms.values())).view(len(norms), -1)
             measured = stacked.double().cpu().numpy()
         rows = self.windows.batch_rows(self.steps_in_epoch, taken)
-        now, began = self.clock.seconds, self.seconds
+        now, ended, began = self.clock.seconds, time.time(), self.seconds
         elapsed, self._lap = now - self._lap, now
         self.seconds += elapsed / runs
         self.step += taken
@@ -283,7 +283,7 @@ class Learner(L.LightningModule):
             began=began,
             seconds=elapsed / runs,
             elapsed=elapsed,
-            time=time.time(),
+            time=ended,
         )
 
     def _count(self, taken: int) -> None:
