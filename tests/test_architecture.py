@@ -49,8 +49,7 @@ WALLS = {
     "lightning": [
         "descent.data.module", "descent.engine", "descent.callbacks",
         "descent.engine.foreign", "descent.engine.averaging",
-        "descent.records.logger", "descent.records.trackers", "descent.engine.device",
-        "descent.assembly",
+        "descent.records.logger", "descent.records.trackers", "descent.assembly",
         "descent.training",
     ],
     "matplotlib": ["descent.report"],

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning.pytorch import Trainer
 
 from descent.config.machine import cores
+from descent.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 # Multiply-adds of a step (parameters x batch rows) that keep one thread busy enough to share.
 WORK_PER_THREAD = 100_000_000
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device that `trainer.accelerator` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={accelerator}, but no GPU is found; use trainer=cpu or auto."
+        )
+    return torch.device("cuda", 0)
 
 
 def choose_threads(given: int | str, parameters: int, batch_size: int) -> tuple[int, str]:

@@ -143,21 +143,6 @@ class Footprint:
     held: int
 
 
-def choose_device(accelerator: str) -> torch.device:
-    """Return the device that `trainer.accelerator` names.
-
-    Raises:
-        UserError: there is none.
-    """
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"trainer.accelerator={accelerator}, but no GPU is found; use trainer=cpu or auto."
-        )
-    return torch.device("cuda", 0)
-
-
 def footprint(config: Mapping[str, Any], model: nn.Module, prepared: Prepared) -> Footprint:
     """Estimate what one run takes."""
     item = DTYPES.get(config["trainer"]["precision"], torch.float32).itemsize

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from descent.engine.kernel import seed_batches
-from descent.engine.module_kernel import ModuleKernel, Streams, set_streams, streams
+from descent.engine.module_kernel import ModuleKernel
+from descent.engine.noise import begun, set_streams, streams
 from descent.engine.rates import Rates
 from descent.engine.stacked_model import repeated
-from descent.seeds import NOISE, stream_seed
 from descent.shapes import Float, Int
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class LoopKernel:
             kernel.configure_alone()
         tracks = [kernel.rates.track(0) for kernel in kernels]
         self.rates = Rates(tracks, range(len(tracks)))
-        self._streams = [_begun(kernel.seed, device) for kernel in kernels]
+        self._streams = [begun(kernel.seed, device) for kernel in kernels]
 
     def configure(self) -> None:
         """Leave Lightning without an optimizer: there are R."""
@@ -150,12 +150,5 @@ class LoopKernel:
 
     def load_streams(self, column: int, state: Mapping[str, Any]) -> None:
         """Take a run's streams back."""
-        _, begun = self._streams[column]
-        self._streams[column] = (state["rng"], state["cuda_rng"] if begun is not None else None)
-
-
-def _begun(seed: int, device: torch.device) -> Streams:
-    number = stream_seed(seed, NOISE)
-    return torch.Generator().manual_seed(number).get_state(), (
-        torch.Generator(device).manual_seed(number).get_state() if device.type == "cuda" else None
-    )
+        _, cuda_rng = self._streams[column]
+        self._streams[column] = (state["rng"], None if cuda_rng is None else state["cuda_rng"])

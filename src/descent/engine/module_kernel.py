@@ -15,6 +15,7 @@ from torch.func import functional_call
 from descent.data.tensors import Chunks
 from descent.engine.averaging import Averaging
 from descent.engine.losses import Criterion, Penalty, penalized, penalty
+from descent.engine.noise import set_streams, streams
 from descent.engine.rates import Rates, Track
 from descent.engine.schedules import Schedule
 from descent.engine.stepping import Clip, DirectStepper, LightningStepper, make_stepper
@@ -226,20 +227,3 @@ class ModuleKernel:
         """Take the streams back; a run that moves to another kind of device begins its anew."""
         device = next(self.module.parameters()).device
         set_streams((state["rng"], state["cuda_rng"] if device.type == "cuda" else None), device)
-
-
-Streams = tuple[Tensor, Tensor | None]  # of the CPU, and of a GPU
-
-
-def streams(device: torch.device) -> Streams:
-    """Return the states of torch's own streams."""
-    return torch.get_rng_state(), (
-        torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    )
-
-
-def set_streams(states: Streams, device: torch.device) -> None:
-    """Go on drawing from these states; a GPU's stays as it is where there is none."""
-    torch.set_rng_state(states[0])
-    if states[1] is not None:
-        torch.cuda.set_rng_state(states[1], device)

@@ -16,13 +16,8 @@ from torch import nn
 from descent.config.overruled import Overruled, of_training
 from descent.data.prepare import Description
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.engine.grouping import (
-    choose_device,
-    footprint,
-    in_turn,
-    most_that_fit,
-    stack_size,
-)
+from descent.engine.device import choose_device
+from descent.engine.grouping import footprint, in_turn, most_that_fit, stack_size
 from descent.engine.proof import why_unproven
 from descent.errors import ForeignError, UserError, WriteError, counted
 from descent.files.atomic import clear_parts
