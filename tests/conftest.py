@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+# As in a worker of a sweep: threads that wait for one another cost small steps more than they give,
+# most of all beside other tests. A single run chooses for itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Shapes and types that jaxtyping annotations promise are checked wherever tests run our code.
 install_import_hook(
     [
@@ -39,9 +43,6 @@ CONF = ROOT / "conf"
 @pytest.fixture
 def make_job(tmp_path: Path) -> Callable[..., Job]:
     """Return a function from command-line overrides to a job, as `python src/train.py` makes it."""
-    import torch
-
-    torch.set_num_threads(1)  # as in a worker of a sweep; a single run chooses for itself
     made = 0
 
     def make(*overrides: str) -> Job:
