@@ -37,7 +37,9 @@ def test_the_boundary_of_least_squares_is_the_closed_form_and_real_runs_keep_to_
     assert sgd.xs == ("20", "full")
     assert sgd.boundary is not None
     assert sgd.boundary == pytest.approx([2 / CURVATURE] * 2, rel=1e-4)
-    assert sgd.note == f"The sharpness before training is {CURVATURE:.4g}, measured again."
+    assert (
+        sgd.note == f"The sharpness before training is {CURVATURE:.4g}, measured for this report."
+    )
     full = sgd.diverged[:, 1]
     assert [lr > sgd.boundary[1] for lr in sgd.ys] == [share == 1 for share in full]
     assert full.tolist() == [0, 0, 0, 1]

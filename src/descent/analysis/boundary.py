@@ -268,7 +268,11 @@ def _limit(
 
     limit = stable_lr({**SGD, **options}, sharpness)
     scale = _scale(begun, config) if rate == "base_lr" else 1.0
-    return limit / scale, sharpness, "measured again" if recorded is None else "as recorded"
+    return (
+        limit / scale,
+        sharpness,
+        "measured for this report" if recorded is None else "as recorded",
+    )
 
 
 def _recorded(trials: Sequence[Trial]) -> float | None:

@@ -134,6 +134,9 @@ def further(
         values = dict(options) | {
             place.key: ordered([*options[place.key], *(s.values[place.key] for s in near if s)])
         }
+        if place.key == rate:  # what was tried is known already; what is nearly it would tell less
+            tried = [winner.values[rate], *(s.values[rate] for s in near if s)]
+            values[rate] = _apart(options[rate], tried)
         if not place.further and math.prod(map(len, values.values())) <= MOST_SETTINGS:
             options = values
     return command(study, combinations(options), _seeds(study), f"try {' and '.join(aims)}")

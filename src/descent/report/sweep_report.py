@@ -133,8 +133,10 @@ def tell(reporting: SweepReporting, answer: Advice) -> None:
         log.info("note: %s", note)
     for sentence in (*answer.lead, *answer.doubts, *answer.edges, *answer.end):
         log.info("%s", sentence)
+    whole = {trial.number: trial for trial in reporting.study.trials}
     for winner in answer.winners:
-        which = f" of {label(winner.values)}" if len(answer.winners) > 1 else ""
+        values = whole[winner.trials[0].number].values  # with the problem
+        which = f" of {label(values)}" if len(answer.winners) > 1 else ""
         log.info("best run%s: %s", which, best_trial(winner, reporting.measures[0]).directory)
     for command in answer.repeats:
         log.info("repeat it: %s", command)
@@ -256,9 +258,17 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
         drawn.append(scaling(sizes, places))
         if drawn[-1] is None:  # whose caption would have said it
             notes += [size.budget for size in sizes if size.budget]
-    drawn.append(isolation(isolated(study, own), first) if searched is None else None)
-    drawn.append(importance_bars(study.influence, among_best(study, own)))
-    drawn.append(edge_of_stability(stability_lines(study, own)))
+    parts = performance.problems_of(study)
+    if len(parts) > MOST_PROBLEMS:
+        notes.append(
+            f"Options by themselves are drawn of {MOST_PROBLEMS} of the {len(parts)} problems."
+        )
+    for name, part in parts[:MOST_PROBLEMS]:  # whose scores cannot be compared
+        mine = settings(part, first, reporting.hits)
+        alone = isolation(isolated(part, mine), first) if searched is None else None
+        matter = importance_bars(part.influence, among_best(part, mine))
+        drawn += [_of_problem(picture, name) for picture in (alone, matter)]
+    drawn.append(edge_of_stability(stability_lines(study, own), places))
     profile = performance.profile(study)
     drawn.append(profiles(profile, places) if profile is not None else None)
     shown = curves.bands(study, own, first.label)

@@ -118,7 +118,7 @@ def test_a_missed_target_is_told_from_divergence():
     assert list(texts(picture.figure.axes[0]).values()) == [
         "1,300\n±141", "missed", "missed\n50% div.",
     ]  # fmt: skip
-    assert "Lowest steps to target: 1,300 ± 141" in picture.caption
+    assert "Lowest steps to full loss 0.1: 1,300 ± 141" in picture.caption
     assert "target missed" in legend(picture)
 
 
@@ -153,13 +153,13 @@ def test_the_best_cell_is_framed_and_starred_and_the_best_of_all_is_told_from_th
     assert to_hex(first) == "#ffffff"
     assert to_hex(second) != "#ffffff"
     assert legend(picture) == ["best cell of all", "best of its panel"]
-    assert picture.caption.startswith("Lowest train/full_loss: 0.3, at batch_size=16, lr=0.1.")
+    assert picture.caption.startswith("Lowest final full loss: 0.3, at batch_size=16, lr=0.1.")
 
 
 def test_more_is_better_where_the_measure_says_so():
     measure = Measure("val/accuracy", "final val accuracy", False)
     picture = heatmap([full([[0.5, 0.9, 0.6]], ys=(0.1,), best=(1, 0), measure=measure)])
-    assert picture.caption.startswith("Highest val/accuracy: 0.9, at")
+    assert picture.caption.startswith("Highest final val accuracy: 0.9, at")
     mesh = named(picture.figure.axes[0], "means")[0]
     light = [sum(mesh.cmap(mesh.norm(v))[:3]) for v in (0.5, 0.6, 0.9)]
     assert light == sorted(light)

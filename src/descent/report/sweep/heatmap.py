@@ -351,7 +351,7 @@ def heatmap(grids: Sequence[Grid]) -> Picture | None:
     _explain(panels[0], grids, layout.lines)
     add_legend(figure, panels[0])
     _settle(figure)
-    return Picture("heatmap", f"Heat map of {grids[0].measure.name}", figure, caption(grids))
+    return Picture("heatmap", f"Heat map of {grids[0].measure.label}", figure, caption(grids))
 
 
 def _settle(figure: Figure) -> None:

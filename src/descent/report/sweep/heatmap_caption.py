@@ -135,7 +135,7 @@ def caption(grids: Sequence[Grid]) -> str:
 
 def _best(best: Sequence[Grid], measure: Measure) -> str:
     if not best:
-        return f"No setting kept all its trials, so none is marked as the best by {measure.name}."
+        return f"No setting kept all its trials, so none is marked as the best by {measure.label}."
     told = []
     for grid in best:
         column, row = grid.best or (0, 0)
@@ -148,7 +148,7 @@ def _best(best: Sequence[Grid], measure: Measure) -> str:
                 figures += f" (mean ± standard deviation over {told_over})"
         told.append(f"{figures}, at {label(setting.values)}")
     word = "Lowest" if measure.lower else "Highest"
-    return f"{word} {measure.name}: {'; '.join(told)}."
+    return f"{word} {measure.label}: {'; '.join(told)}."
 
 
 def _edge(best: Sequence[Grid], grids: Sequence[Grid]) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ACROSS = 3
 HIGH = 2.7  # inches of a panel
 LETTERS = 28  # under a panel
+ROOM = 54  # letters beside each other under all panels of a row
 MOST_TICKS = 8
 CAPPED = 1.06  # of the scale, beyond what is no outlier
 
@@ -46,7 +47,7 @@ def isolation(options: Sequence[Isolated], measure: Measure) -> Picture | None:
     panels = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
     beyond = _scale(panels[0], options, measure)
     for axes, option in zip(panels, options, strict=False):
-        _draw(axes, option)
+        _draw(axes, option, across)
         axes.set_xlabel(folded(axis_title(option.key), LETTERS))
     for axes in panels[len(options) :]:
         axes.set_axis_off()
@@ -74,14 +75,15 @@ def _scale(axes: Axes, options: Sequence[Isolated], measure: Measure) -> int:
     return int(((every < axes.get_ylim()[0]) | (every > axes.get_ylim()[1])).sum())
 
 
-def _draw(axes: Axes, option: Isolated) -> None:
+def _draw(axes: Axes, option: Isolated, across: int) -> None:
     numbers = all(map(is_number, option.values))
     x = np.array(option.values if numbers else range(len(option.values)), dtype=float)
     if numbers and x[0] > 0 and x[-1] > GEOMETRIC * x[0]:
         axes.set_xscale("log")
     if not numbers or len(x) <= MOST_TICKS:
         names = [clipped(value_text(value), 12) for value in option.values]
-        axes.set_xticks(x, names, rotation=90 if sum(map(len, names)) > LETTERS else 0)
+        room = ROOM // across
+        axes.set_xticks(x, names, rotation=90 if sum(map(len, names)) > room else 0)
         axes.minorticks_off()
     at = dict(zip(option.values, x, strict=True))
     dots = [(at[value], mean) for value, own in option.means.items() for mean in own]

@@ -81,7 +81,11 @@ def caption(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]], beyond
         problems: those with trials.
         beyond: how many scores lie outside the picture.
     """
-    told = [_best(lines, problems), *(_sensitive(lines, own, n) for n, own in problems.items())]
+    sensitive = [s for n, own in problems.items() if (s := _sensitive(lines, own, n))]
+    told = [_best(lines, problems), *sensitive]
+    if sensitive:
+        x = short(lines.x)
+        told.append(f"Sensitivity is the mean over {x} of min(loss, loss at start) − best loss.")
     gone = sum(int(entry.line.lost.sum()) for own in problems.values() for entry in own)
     if gone:
         told.append(f"{counted(gone, 'trial')} did not end well: the crosses on the upper edge.")
@@ -103,7 +107,7 @@ def _best(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]]) -> str:
     if not told:
         return f"No trial ended well, at any {x}."
     word = "Lowest" if lines.measure.lower else "Highest"
-    return f"{word} median {lines.measure.name}: {'; '.join(told)}."
+    return f"{word} median {lines.measure.label}: {'; '.join(told)}."
 
 
 def _sensitive(lines: Lines, entries: Sequence[LabelledLine], problem: str) -> str:
@@ -111,13 +115,12 @@ def _sensitive(lines: Lines, entries: Sequence[LabelledLine], problem: str) -> s
     if not known:
         return ""
     x, on = short(lines.x), f" on {problem}" if problem else ""
-    what = f"mean over {x} of min(loss, loss at start) − best loss"
     least, most = (pick(known, key=lambda e: e.line.sensitivity) for pick in (min, max))
     if len(known) == 1:
-        return f"Its sensitivity to {x}{on}, the {what}, is {least.line.sensitivity:.3g}."
+        return f"Its sensitivity to {x}{on} is {least.line.sensitivity:.3g}."
     figures = [f"{entry.name} ({entry.line.sensitivity:.3g})" for entry in (least, most)]
     ends = f"is least for {figures[0]} and greatest for {figures[1]}"
-    return f"Sensitivity to {x}{on}, the {what}, {ends}."
+    return f"Sensitivity to {x}{on} {ends}."
 
 
 GEOMETRIC = 5.0  # a range of x this many times its least value gets a log axis
@@ -302,7 +305,7 @@ def sensitivity(lines: Lines, places: Mapping[str, int] | None = None) -> Pictur
         axes.set_axis_off()
     _explain(panels[0], problems, styles)
     add_legend(figure)
-    title = f"Sensitivity of {lines.measure.name} to {lines.x}"
+    title = f"Sensitivity of {lines.measure.label} to {lines.x}"
     return Picture("sensitivity", title, figure, caption(lines, problems, beyond))
 
 
@@ -332,7 +335,8 @@ def _explain(
         if style is not OTHERS:
             known = [e.line.sensitivity for e in every if e.name == name]
             figures = ", ".join(f"{v:.3g}" for v in known if not math.isnan(v))
-            label = f"{clipped(name, LONGEST)}{f' (sensitivity {figures})' if figures else ''}"
+            told = f" (sensitivity {figures})" if figures and len(problems) == 1 else ""
+            label = f"{clipped(name, LONGEST)}{told}"
             axes.plot([], [], **style.line, **HOLLOW, label=label)
     others = sum(style is OTHERS for style in styles.values())
     if others:
