@@ -11,7 +11,6 @@ from descent.config import spelling
 from descent.errors import did_you_mean
 
 SAY_WHERE = ("--config-dir", "-cd", "--config-path", "-cp")  # flags
-OWN_CONF = Path("conf")  # the user's own choices, where the command is typed
 ABOUT = {
     "train": "train one model, or with -m a sweep of them",
     "eval": "repeat a run's test metrics, or predict for new rows",
@@ -52,17 +51,10 @@ def _own_conf(rest: list[str]) -> list[str]:
     """Return the flag that adds the choices in ./conf, if there are any and no flag says where."""
     if any(word.split("=")[0] in SAY_WHERE for word in rest):
         return []
-    if not OWN_CONF.is_dir() or OWN_CONF.resolve() == spelling.CONF.resolve():
-        return []
-    whole = [name for name in spelling.SCRIPTS if (OWN_CONF / f"{name}.yaml").exists()]
-    if whole:
-        print(
-            f"note: {OWN_CONF}/ has a {whole[0]}.yaml of its own, so its choices are not added; "
-            f"--config-dir {OWN_CONF} puts it before Descent's own.",
-            file=sys.stderr,
-        )
-        return []
-    return ["--config-dir", str(OWN_CONF)]
+    found, note = spelling.own_conf()
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return [] if found is None else ["--config-dir", str(found)]
 
 
 def _usage() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
@@ -27,10 +28,17 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+KINDS = ("dense", "sparse")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [DescentRegressor, DescentClassifier])
 def test_scikit_learns_own_checks_pass(kind: Callable[[], Any]) -> None:
-    found = check_estimator(kind(), on_fail="raise", on_skip=None)
+    # steps of mini-batches of weighted rows are not those of repeated rows; so it is for
+    # scikit-learn's own SGDClassifier and MLPClassifier
+    known = {f"check_sample_weight_equivalence_on_{kind}_data": "by mini-batches" for kind in KINDS}
+    found = check_estimator(kind(), on_fail="raise", on_skip=None, expected_failed_checks=known)
+    found = [one for one in found if one["check_name"] not in known]
     skipped = [one["check_name"] for one in found if one["status"] != "passed"]
     assert skipped == ["check_array_api_input"]  # for which scipy must be told by the environment
     assert len(found) > 50
@@ -59,6 +67,35 @@ def test_a_classifier_gives_its_own_classes_back_and_survives_a_pickle() -> None
     assert (again.predict_proba(x) == mine.predict_proba(x)).all()
     sorted_rows = DescentClassifier("linear", epochs=40, lr=0.5).fit(np.eye(12)[twelve], twelve)
     assert (sorted_rows.predict(np.eye(12)) == np.arange(12)).all()
+
+
+def test_weighted_rows_are_weighted_least_squares() -> None:
+    rng = np.random.default_rng(1)
+    x, y, weights = rng.normal(size=(40, 2)), rng.normal(size=40), rng.uniform(0, 3, size=40)
+    words = ("data.scale=none", "data.scale_target=none", "trainer=float64")
+    mine = DescentRegressor("linear", "sgd", 0.2, 300, "full", words)
+    mine.fit(x, y, sample_weight=weights)
+    theirs = LinearRegression().fit(x, y, sample_weight=weights)
+    np.testing.assert_allclose(mine.predict(x), theirs.predict(x), atol=1e-8)
+    with pytest.raises(ValueError, match="Negative values"):
+        mine.fit(x, y, sample_weight=-weights)
+
+
+def test_a_frame_may_have_texts_and_gaps_among_its_columns() -> None:
+    towns = ["York", "Bath", "Hull"] * 20
+    area = [float(i % 7) if i % 9 else None for i in range(60)]
+    frame = pd.DataFrame({"town": towns, "area": area})
+    price = np.array([{"York": 1.0, "Bath": 5.0, "Hull": 9.0}[town] for town in towns])
+    mine = DescentRegressor("linear", "adam", 0.05, 150, "full").fit(frame, price)
+    assert list(mine.feature_names_in_) == ["town", "area"]
+    np.testing.assert_allclose(mine.predict(frame), price, atol=0.2)
+    again = pickle.loads(pickle.dumps(mine))
+    assert (again.predict(frame) == mine.predict(frame)).all()
+    with pytest.raises(ValueError, match="feature names"):
+        mine.predict(frame[["area", "town"]])
+    words = np.where(price > 4, "dear", "cheap")
+    clever = DescentClassifier("linear", epochs=60, lr=0.5).fit(frame, words)
+    assert cross_val_score(clever, frame, words, cv=2).mean() > 0.9
 
 
 def test_a_run_can_be_kept() -> None:

@@ -423,3 +423,40 @@ def test_the_command_trains_the_same_run_to_the_last_bit(
     mine = descent.train(*words, quiet=True)
     assert type_command("train", *words, "hydra.run.dir=theirs").returncode == 0
     assert descent.load("theirs").metrics == mine.metrics
+
+
+def test_own_code_that_was_trained_here_is_read_back_and_elsewhere_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "acme_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, in_features, out_features):\n"
+        "        super().__init__(in_features, out_features)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = ("~model", "+model._target_=acme_net.Net", "data=iris", "stop.epochs=2")
+    run = descent.train(*words, quiet=True)
+    rows = np.zeros((3, 4))
+    there = run.predict(rows)
+    with pytest.raises(DescentError, match=r"trust=\[acme_net\]"):
+        descent.load(run.directory)
+    assert (descent.load(run.directory, trust=["acme_net"]).predict(rows) == there).all()
+
+
+def test_choices_of_ones_own_are_found_in_conf_and_where_they_are_said_to_be(
+    tmp_path: Path,
+) -> None:
+    for place, lr in (("conf", 0.002), ("elsewhere", 0.004)):
+        (tmp_path / place / "optimizer").mkdir(parents=True)
+        own = f"_target_: torch.optim.NAdam\n_partial_: true\nlr: {lr}\n"
+        (tmp_path / place / "optimizer" / "mine.yaml").write_text(own)
+    words = ("optimizer=mine", *LINE)
+    words = tuple(word for word in words if word != "optimizer=sgd")
+    assert descent.train(*words, quiet=True).options["optimizer.lr"] == 0.002
+    there = descent.train(*words, quiet=True, config_dir="elsewhere")
+    assert there.options["optimizer.lr"] == 0.004
+    found = descent.sweep(*words, "seed=0,1", quiet=True, config_dir=Path("elsewhere"))
+    assert found.best().options["optimizer.lr"] == 0.004
+    with pytest.raises(DescentError, match="There is no directory nowhere"):
+        descent.train(*words, config_dir="nowhere")

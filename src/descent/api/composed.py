@@ -25,24 +25,32 @@ from descent.records.run import discard
 TRAIN = "train"  # the config's name, and the script's
 
 
-def _composed(words: Sequence[str], mode: RunMode) -> tuple[Any, DictConfig]:
+def _composed(words: Sequence[str], mode: RunMode, beside: Sequence[str]) -> tuple[Any, DictConfig]:
     flags = [word for word in words if word.startswith("-")]
     if flags:
         raise UserError(
             f"'{flags[0]}' is a flag of the command line; from Python, give overrides as "
             "key=value (descent.sweep tries every combination of several values)."
         )
-    return compose_main(CONF, TRAIN, understood(words, TRAIN), mode)
+    overrides = understood([*beside, *words], TRAIN)[len(beside) :]
+    return compose_main(CONF, TRAIN, overrides, mode, beside[1:])
 
 
 @contextmanager
-def opened_job(words: Sequence[str], given: Given | None) -> Iterator[Job]:
+def opened_job(
+    words: Sequence[str], given: Given | None, beside: Sequence[str] = ()
+) -> Iterator[Job]:
     """Give the job that overrides describe, in a directory that is claimed as long as it trains.
+
+    Args:
+        words: the overrides.
+        given: rows from Python.
+        beside: the flag of a directory with choices of the user's own, and that directory.
 
     Raises:
         UserError: an option or the data cannot be used.
     """
-    _, cfg = _composed(words, RunMode.RUN)
+    _, cfg = _composed(words, RunMode.RUN, beside)
     if cfg.hydra.mode == RunMode.MULTIRUN:
         raise UserError(
             "This recipe compares several runs: descent.sweep trains them; 'hydra.mode=RUN' trains "
@@ -77,13 +85,15 @@ def _check_one_process(trainer: Any) -> None:
         )
 
 
-def swept(words: Sequence[str], given: Given | None) -> DictConfig:
+def swept(words: Sequence[str], given: Given | None, beside: Sequence[str] = ()) -> DictConfig:
     """Train every job of a multirun; return its config.
+
+    Args: as of `opened_job`.
 
     Raises:
         UserError: an option or the data cannot be used; then nothing was trained.
     """
-    hydra, cfg = _composed(words, RunMode.MULTIRUN)
+    hydra, cfg = _composed(words, RunMode.MULTIRUN, beside)
     launcher = OmegaConf.select(cfg, "hydra.launcher._target_")
     if launcher != LAUNCHER:
         raise UserError("descent.sweep trains with hydra/launcher=stack; leave the launcher out.")

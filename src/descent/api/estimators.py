@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
 
 from descent.errors import DescentError
 
 # All rows train: whoever evaluates an estimator holds back rows by itself.
 ALWAYS = ("data.val_fraction=0", "data.test_fraction=0", "logger=none", "picture=false")
+Rows = np.ndarray | pl.DataFrame
 OPTIONS = {
     "model": "model",
     "optimizer": "optimizer",
@@ -27,7 +36,7 @@ OPTIONS = {
 
 
 class _Trained(BaseEstimator):
-    """What both estimators share: rows of numbers, the commands' engine, no run directory."""
+    """What both estimators share: the commands' engine, and no run directory."""
 
     def __init__(
         self,
@@ -49,17 +58,19 @@ class _Trained(BaseEstimator):
         self.random_state = random_state
         self.directory = directory
 
-    def _fit(self, x: np.ndarray, y: np.ndarray, task: str) -> None:
+    def _fit(self, x: Rows, y: np.ndarray, task: str, weights: Any) -> None:
         """Train, and keep what predicts.
 
         Args:
-            x: [N, F] numbers.
+            x: [N, F] numbers, or a frame with columns of any kind.
             y: [N] or [N, C] numbers; of classes, their places.
             task: `regression` or `classification`.
+            weights: [N], of the rows in the loss; None for all alike.
 
         Raises:
             DescentError: an option is refused, or the run did not end well.
         """
+        from descent.api.given import as_frame, quoted
         from descent.api.start import train
         from descent.files.atomic import scratch
 
@@ -67,7 +78,13 @@ class _Trained(BaseEstimator):
         seed = state if isinstance(state, Integral) else check_random_state(state).randint(2**31)
         chosen = {key: getattr(self, name) for name, key in OPTIONS.items()}
         words = [f"{key}={value}" for key, value in chosen.items() if value is not None]
-        names = ",".join(f"x{i}" for i in range(x.shape[1]))
+        frame = as_frame(x)
+        names = ",".join(map(quoted, frame.columns))
+        if weights is not None:
+            weights = _check_sample_weight(weights, x, dtype=np.float64, ensure_non_negative=True)
+            column = "weight" + "_" * sum(len(name) for name in frame.columns)
+            frame = frame.with_columns(pl.Series(column, weights))
+            words.append(f"data.weight={column}")
         words = [
             *(f"data.features=[{names}]", f"data.task={task}", f"seed={seed}", *ALWAYS),
             *words,
@@ -75,10 +92,11 @@ class _Trained(BaseEstimator):
         ]
         with scratch() as place:
             outputs = str(place) if self.directory is None else self.directory
-            run = train(*words, *_outputs(outputs), data=x, target=y, quiet=True)
+            run = train(*words, *_outputs(outputs), data=frame, target=y, quiet=True)
             if run.status != "ok":
                 raise DescentError(f"Training did not end well: {run.status}: {run.reason}.")
             self.module_ = run.to_torch(wide=True)
+            self.columns_ = None if isinstance(x, np.ndarray) else run.columns
             self.losses_ = run.losses()
             self.directory_ = None if self.directory is None else str(run.directory)
             self._classes = run.classes
@@ -87,12 +105,32 @@ class _Trained(BaseEstimator):
         import torch
 
         check_is_fitted(self)
-        x = np.require(
-            validate_data(self, x, dtype=np.float64, reset=False), requirements=["C", "W"]
-        )
+        if self.columns_ is None:
+            x = validate_data(self, x, dtype=np.float64, reset=False)
+        else:
+            from descent.api.contained import contained
+            from descent.api.given import as_frame
+            from descent.api.portable import inputs_of
+            from descent.data.reading import as_table
+
+            validate_data(self, x, reset=False, skip_check_array=True)
+            with contained(quiet=True):
+                x = inputs_of(as_table(as_frame(x), "data"), self.columns_)
+        x = np.require(x, dtype=np.float64, requirements=["C", "W"])
         with torch.no_grad():
             made: np.ndarray = self.module_(torch.from_numpy(x)).numpy()
         return made
+
+
+def _mixed(rows: Any) -> pl.DataFrame | None:
+    """Return a frame that has other columns than numbers; None for rows of numbers."""
+    from descent.api.given import as_frame
+
+    if not hasattr(rows, "columns"):
+        return None
+    frame = as_frame(rows)
+    numbers = all(kind.is_numeric() or kind == pl.Boolean for kind in frame.dtypes)
+    return None if numbers else frame
 
 
 def _outputs(place: str) -> list[str]:
@@ -115,12 +153,25 @@ class DescentRegressor(RegressorMixin, _Trained):
         directory: where the run and the rows are kept, as `paths.outputs`; None to keep neither.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on rows X [N, F] of numbers and targets y, [N] or [N, C]."""
-        x, y = validate_data(
-            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2
-        )
-        self._fit(x, np.asarray(y, dtype=np.float64), "regression")
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on rows X [N, F] and targets y, [N] or [N, C].
+
+        Args:
+            X: numbers; or a frame with texts, dates and gaps among its columns.
+            y: numbers.
+            sample_weight: [N], of the rows in the loss.
+        """
+        x: Rows | None = _mixed(X)
+        if x is None:
+            x, y = validate_data(
+                self, X, y, dtype=np.float64, multi_output=True, y_numeric=True,
+                ensure_min_samples=2,
+            )  # fmt: skip
+        else:
+            validate_data(self, X, skip_check_array=True)
+            y = check_array(y, ensure_2d=False, dtype=np.float64)
+            check_consistent_length(x, y)
+        self._fit(x, np.asarray(y, dtype=np.float64), "regression", sample_weight)
         self.flat_ = y.ndim == 1
         return self
 
@@ -141,16 +192,28 @@ class DescentClassifier(ClassifierMixin, _Trained):
     Args: as of `DescentRegressor`.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on rows X [N, F] of numbers and classes y [N] of any type."""
-        x, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on rows X [N, F] and classes y [N] of any type.
+
+        Args:
+            X: numbers; or a frame with texts, dates and gaps among its columns.
+            y: classes.
+            sample_weight: [N], of the rows in the loss.
+        """
+        x: Rows | None = _mixed(X)
+        if x is None:
+            x, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        else:
+            validate_data(self, X, skip_check_array=True)
+            y = column_or_1d(y, warn=True)
+            check_consistent_length(x, y)
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise DescentError(
                 f"A classification needs at least two classes, but y has one class, {y[0]!r}."
             )
-        self._fit(x, places, "classification")
+        self._fit(x, places, "classification", sample_weight)
         # the table's classes are texts of these places, in an order of their own
         self.order_ = np.argsort([int(text) for text in self._classes])
         return self

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import OmegaConf
+
 from descent.api.contained import contained, logged
 from descent.api.given import Given
+from descent.config.check import flatten
+from descent.config.spelling import own_conf
 from descent.errors import DescentError
 
 if TYPE_CHECKING:
@@ -15,7 +21,10 @@ if TYPE_CHECKING:
     from descent.api.trained import TrainedRun
 
 
-def train(*overrides: str, data: Any = None, target: Any = None, quiet: bool = False) -> TrainedRun:
+def train(
+    *overrides: str, data: Any = None, target: Any = None, quiet: bool = False,
+    config_dir: str | os.PathLike[str] | None = None,
+) -> TrainedRun:  # fmt: skip
     """Train one run, as `python src/train.py` does with these overrides.
 
     Args:
@@ -25,6 +34,7 @@ def train(*overrides: str, data: Any = None, target: Any = None, quiet: bool = F
             memory are written once to `<outputs>/tables`, where the run finds them again.
         target: with data, the column to predict, by name; or its values, [rows].
         quiet: print nothing, and draw no picture unless `picture=true` asks for it.
+        config_dir: of choices of your own, beside Descent's; None for `./conf`, if there is one.
 
     Returns:
         The run, read back from its directory.
@@ -35,22 +45,24 @@ def train(*overrides: str, data: Any = None, target: Any = None, quiet: bool = F
     """
     given = _given(overrides, data, target)
     words = [*(given.overrides if given else ()), *overrides]
-    with contained(words, quiet):
+    beside = _beside(config_dir)
+    with contained([*beside, *words], quiet):
         from descent.api.composed import opened_job
         from descent.training import train as train_job
 
-        with opened_job(words, given) as job:
+        with opened_job(words, given, beside) as job:
             job.one_of_many = quiet
             with logged(job.run.path):
                 train_job(job)
     from descent.api.trained import TrainedRun
 
-    return TrainedRun(job.run.path)
+    return TrainedRun(job.run.path, trust=_own(job.config))
 
 
 def sweep(
-    *overrides: str, data: Any = None, target: Any = None, quiet: bool = False
-) -> SweepResult:
+    *overrides: str, data: Any = None, target: Any = None, quiet: bool = False,
+    config_dir: str | os.PathLike[str] | None = None,
+) -> SweepResult:  # fmt: skip
     """Train every combination of the values that are given, as `python src/train.py -m` does.
 
     Args:
@@ -58,6 +70,7 @@ def sweep(
         data: as in `train`.
         target: as in `train`.
         quiet: print nothing, and write no report unless `report=true` asks for it.
+        config_dir: as in `train`.
 
     Returns:
         The multirun, read back from its directory; jobs that failed are in it with their reasons.
@@ -70,18 +83,29 @@ def sweep(
     words = [*(given.overrides if given else ()), *overrides]
     asked = any(word.lstrip("+").startswith("report=") for word in words)
     words += ["report=false"] if quiet and not asked else []
-    with contained(words, quiet):
+    beside = _beside(config_dir)
+    with contained([*beside, *words], quiet):
         from descent.api.composed import swept
         from descent.cli import from_here
         from descent.sweep.after import conclude
 
         with logged(None):
-            cfg = swept(words, given)
+            cfg = swept(words, given, beside)
             conclude(cfg, quiet)
         directory = from_here(Path(str(cfg.hydra.sweep.dir)))
     from descent.api.swept import SweepResult
 
-    return SweepResult(directory)
+    return SweepResult(directory, _own(OmegaConf.to_container(cfg, resolve=False)))
+
+
+def _beside(config_dir: str | os.PathLike[str] | None) -> list[str]:
+    """Return the flag that adds choices of the user's own."""
+    if config_dir is None:
+        found, note = own_conf()
+        if note:
+            print(f"note: {note}", file=sys.stderr)
+        return [] if found is None else ["--config-dir", str(found)]
+    return ["--config-dir", os.fspath(config_dir)]
 
 
 def _given(overrides: tuple[str, ...], data: Any, target: Any) -> Given | None:
@@ -102,8 +126,12 @@ def _given(overrides: tuple[str, ...], data: Any, target: Any) -> Given | None:
     return Given(data, target)
 
 
-def load(directory: str | os.PathLike[str]) -> TrainedRun:
+def load(directory: str | os.PathLike[str], trust: Sequence[str] = ()) -> TrainedRun:
     """Return a trained run by its directory; by a multirun's, the best run of its best setting.
+
+    Args:
+        directory: of the run, or of the multirun.
+        trust: packages beyond Descent's own that the run's config may build from.
 
     Raises:
         DescentError: there is no run, or the multirun has no best one.
@@ -114,4 +142,9 @@ def load(directory: str | os.PathLike[str]) -> TrainedRun:
         from descent.analysis.best import run_meant
 
         path, sentence = run_meant(Path(directory))
-    return TrainedRun(path, sentence)
+    return TrainedRun(path, sentence, trust)
+
+
+def _own(config: Any) -> list[str]:
+    """Return the packages whose code the caller's own overrides named."""
+    return sorted({str(v).split(".")[0] for k, v in flatten(config) if k.endswith("_target_")})

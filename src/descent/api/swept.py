@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -23,15 +24,16 @@ class SweepResult:
 
     Args:
         directory: of the multirun.
+        trust: packages beyond Descent's own that its runs' configs may build from.
 
     Raises:
         DescentError: it is none.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trust: Sequence[str] = ()) -> None:
         from descent.analysis.study import check_multirun
 
-        self.directory = directory
+        self.directory, self._trust = directory, tuple(trust)
         with contained(quiet=True):
             check_multirun(directory)
 
@@ -54,7 +56,7 @@ class SweepResult:
 
         with contained(quiet=True):
             found = best_run(self.directory, measure)
-        return TrainedRun(found.directory, found.sentence)
+        return TrainedRun(found.directory, found.sentence, self._trust)
 
     @cached_property
     def answer(self) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ class SweepResult:
         from descent.report.sweep_report import answer_of, open_sweep
 
         with contained(quiet=True):
-            found = answer_of(open_sweep(self.directory))
+            found = answer_of(open_sweep(self.directory, trust=self._trust))
         return (*found.lead, *found.doubts, *found.edges, *found.end)
 
     def plot(self, number: int = 0) -> Picture:

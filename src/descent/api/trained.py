@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from torch import nn
 
+    from descent.data.arrays import Column
     from descent.data.prepare import Description, Prepared
     from descent.report.record import Record
     from descent.report.style import Picture
@@ -90,6 +91,11 @@ class TrainedRun:
     def features(self) -> tuple[str, ...]:
         """The columns that `predict` needs, in the order in which it takes an array's."""
         return tuple(column.name for column in self._description.columns)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What those columns were in training: their kinds, categories and gaps."""
+        return tuple(self._description.columns)
 
     def losses(self, by: str = "epoch") -> pl.DataFrame:
         """Return what was measured as it trained, as a frame of Polars.

@@ -166,18 +166,32 @@ def resolve(name: str, function: Callable[..., Any]) -> None:
     getattr(OmegaConf, renamed)(name, function, replace=True)
 
 
-def compose_main(conf: Path, name: str, overrides: list[str], mode: RunMode) -> tuple[Any, Any]:
+def compose_main(
+    conf: Path, name: str, overrides: list[str], mode: RunMode, more: Sequence[str] = ()
+) -> tuple[Any, Any]:
     """Compose a config with Hydra's own node, as its command does.
+
+    Args:
+        conf: the directory of the config.
+        name: its name.
+        overrides: as Hydra reads them.
+        mode: of Hydra's own node.
+        more: further directories with choices.
 
     Returns:
         The Hydra that did it, and the config.
     """
     from hydra._internal.hydra import Hydra
+    from hydra.core.config_search_path import SearchPathQuery
 
     if NAMES_ITS_BASE:
         version.setbase(BASE["version_base"])
     register_plugins(overrides)
-    maker = Hydra.create_main_hydra2(name, utils.create_config_search_path(str(conf)))
+    places = utils.create_config_search_path(str(conf))
+    for place in more:
+        where = f"file://{Path(place).absolute()}"
+        places.prepend("command-line", where, SearchPathQuery(provider="schema", path=None))
+    maker = Hydra.create_main_hydra2(name, places)
     return maker, maker.compose_config(name, overrides, mode)
 
 

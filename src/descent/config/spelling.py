@@ -15,6 +15,8 @@ SCRIPTS = tuple(
     if (_SCRIPTS / f"{name}.py").is_file()
 )
 
+OWN_CONF = Path("conf")  # the user's own choices, where the command is typed
+
 _console = not CLONE
 
 
@@ -37,6 +39,19 @@ def command(script: str) -> str:
 def program(script: str) -> str:
     """Return what a script is called in a sentence: `src/train.py` or `descent train`."""
     return command(script).removeprefix("python ")
+
+
+def own_conf() -> tuple[Path | None, str]:
+    """Return the directory of the user's own choices, if there is one; and why it is not used."""
+    if not OWN_CONF.is_dir() or OWN_CONF.resolve() == CONF.resolve():
+        return None, ""
+    whole = [name for name in SCRIPTS if (OWN_CONF / f"{name}.yaml").exists()]
+    if whole:
+        return None, (
+            f"{OWN_CONF}/ has a {whole[0]}.yaml of its own, so its choices are not added; "
+            f"--config-dir {OWN_CONF} puts it before Descent's own."
+        )
+    return OWN_CONF, ""
 
 
 def install(extra: str) -> str:
