@@ -28,6 +28,7 @@ from descent.sweep.composing import Composer, CompositionError
 from descent.sweep.executors import VARIABLES
 
 GO_ON = "go on with the multirun"
+SLURM = "slurm"  # the directory of its scripts and logs, in the multirun's
 MANY = 32  # jobs for which workers will probably be wanted
 
 
@@ -36,7 +37,7 @@ def launch_jobs(
     master: DictConfig,
     jobs: Sequence[Sequence[str]],
     first: int,
-    options: tuple[str, int | None, str | None, Any, str, float | None],
+    options: tuple[str, int | None, str | None, Any, str, float | None, dict[str, Any]],
 ) -> list[tuple[Sequence[str], dict[str, Any], float]]:
     """Train the jobs that a sweeper proposes.
 
@@ -45,15 +46,17 @@ def launch_jobs(
         master: the multirun's config.
         jobs: overrides of each.
         first: the number of the first.
-        options: of the launcher: engine, workers, address, stack, on_failure, job_seconds.
+        options: of the launcher: engine, workers, address, stack, on_failure, job_seconds, slurm.
 
     Returns:
         The overrides, the config and the metric of each; NaN where there is none.
     """
-    engine, count, address, stack, on_failure, seconds = options
+    engine, count, address, stack, on_failure, seconds, site = options
     HydraConfig.instance().set_config(master)  # whoever clears up asks it for the directory
     with one_sentence():
-        _check_launcher(workers=count, stack=stack, on_failure=on_failure, job_seconds=seconds)
+        _check_launcher(
+            engine, workers=count, stack=stack, on_failure=on_failure, job_seconds=seconds
+        )
         for words in of_hydra(master.hydra.overrides.hydra, many=True):
             print(f"note      {words}", flush=True)
         # the server's children run the caller's own script again, which a command's guards against
@@ -72,6 +75,8 @@ def launch_jobs(
         sweep = from_here(Path(str(master.hydra.sweep.dir)))
         try:
             where = Workers(engine, count, address)
+            if engine == "slurm":
+                where = Workers(engine, count, address, sweep / SLURM, site)
             with answering(unwind):
                 outcomes = launch(composed, sweep, LaunchOptions(where, stack, on_failure, seconds))
         except Interrupted as error:
@@ -91,12 +96,18 @@ def launch_jobs(
     ]
 
 
-def _check_launcher(**given: Any) -> None:
+def _check_launcher(engine: str, **given: Any) -> None:
     for name, value in given.items():
         problem = LAUNCHER[name].problem(value)
         if problem:
             raise UserError(f"hydra.launcher.{name}={value} does not fit: it must be {problem}.")
-    check_workers(given["workers"])
+    if engine != "slurm":
+        check_workers(given["workers"])
+    elif given["job_seconds"] is not None:
+        raise UserError(
+            "hydra.launcher.job_seconds would count the time in SLURM's queue; give "
+            "hydra.launcher.slurm.minutes, after which SLURM itself ends a job."
+        )
 
 
 def _words(error: BaseException | None, typed: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -132,7 +132,8 @@ def launch(composed: Sequence[Composed], sweep: Path, options: LaunchOptions) ->
         if engine is not None:
             data = {repr(group.jobs[0].config["data"]): group for group in groups}
             engine.warm(warm_up, [group.jobs[0].config["data"] for group in data.values()])
-        groups = [_checked(group, engine, options.job_seconds) for group in groups]
+        with _trying(engine, options.workers) as apart:
+            groups = [_checked(group, apart, options.job_seconds) for group in groups]
         tasks, lines = _tasks(groups, options)
         lost = [job for job, _ in planned.lost]
         jobs = [*finished, *lost, *(job for group in groups for job in group.jobs)]
@@ -238,6 +239,16 @@ class Limit:
             if now - known[1] <= self.seconds and now - began <= self.seconds * len(task.jobs):
                 return None
         return Ending(Reason.TIME, {"seconds": self.seconds}).sentence
+
+
+@contextmanager
+def _trying(engine: Engine | None, workers: Workers) -> Iterator[Engine | None]:
+    """Give where models of others are tried out: a queue may be long, so SLURM is not asked."""
+    if engine is None or workers.engine != "slurm":
+        yield engine
+        return
+    with connect(Workers(count=1)) as here:
+        yield here
 
 
 def _runs_others(group: Group) -> bool:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from descent.errors import UserError, did_you_mean
 from descent.records.endings import Ending, Reason
-from descent.sweep.executors import Dask, Engine, Loky, Ray
+from descent.sweep.executors import ONE_THREAD, Dask, Engine, Loky, Ray
+from descent.sweep.slurm import Slurm
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-ENGINES = ("loky", "dask", "ray")
+ENGINES = ("loky", "dask", "ray", "slurm")
 DEATH = Ending(Reason.DEATH).sentence
 LOOK_SECONDS = 0.2
 
@@ -31,16 +33,21 @@ class Workers:
     """Where the tasks of a sweep run.
 
     Attributes:
-        engine: `loky` (processes of this machine), `dask` or `ray`.
-        count: worker processes on this machine; None for one per core.
+        engine: `loky` (processes of this machine), `dask`, `ray` or `slurm`.
+        count: worker processes on this machine; None for one per core. Of `slurm`, the jobs that
+            may run at once.
         address: of a dask scheduler (`tcp://host:port`) or of a ray head (`auto`, `host:port`,
             `ray://host:port`), whose workers are used, whatever `count` says. None starts a
             cluster of `count` workers on this machine.
+        folder: of `slurm`, where its scripts, logs and results lie.
+        site: of `slurm`, options by name.
     """
 
     engine: str = "loky"
     count: int | None = None
     address: str | None = None
+    folder: Path | None = None
+    site: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,11 @@ def _engine(workers: Workers, seconds: float) -> Engine:
         return Ray(workers.count, workers.address, seconds)
     if workers.address:
         raise UserError(
-            f"Workers of engine 'loky' are processes of this machine and have no address "
-            f"({workers.address}); choose dask or ray, or leave the address out."
+            f"Workers of engine '{workers.engine}' have no address ({workers.address}); choose "
+            "dask or ray, or leave the address out."
         )
+    if workers.engine == "slurm":
+        return Slurm(workers.count, workers.folder or Path("slurm"), workers.site, ONE_THREAD)
     return Loky(workers.count)
 
 

@@ -4,7 +4,7 @@ Imports little, since Hydra loads it whatever is typed.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,46 @@ from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
+class SlurmConf:
+    """What each array job asks for; null = what the site gives.
+
+    Args:
+        minutes: it may take; `sweep_dir=` goes on with what was ended.
+        partition: and the four below, as of sbatch.
+        account: to be charged.
+        qos: quality of service.
+        constraint: of nodes.
+        mem_gb: memory.
+        gpus_per_node: of the job's one node.
+        extra: further options of sbatch, by their long names: `{mail-user: me}`.
+        cluster: `slurm`, or `local` to try the same on this machine without it.
+    """
+
+    minutes: int = 60
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    mem_gb: int | None = None
+    gpus_per_node: int | None = None
+    extra: Any = None
+    cluster: str = "slurm"
+
+
+@dataclass
 class StackLauncherConf:
     """The launcher's options.
 
     Args:
-        engine: `loky` (this machine), `dask` or `ray`.
+        engine: `loky` (this machine), `dask`, `ray` or `slurm`.
         workers: processes on this machine; null = one per core, or none where they would not pay.
+            Of slurm: jobs that may run at once; null = 256.
         address: of a dask scheduler or a ray head; null = a cluster on this machine.
         stack: runs to a stack, or `auto`.
         on_failure: `continue` with the other jobs, or `stop`.
         job_seconds: a job that takes longer is ended, and failed; null = any time. Jobs are then
             trained in worker processes, for only those can be ended.
+        slurm: what engine=slurm asks of the site for each job.
     """
 
     _target_: str = "hydra_plugins.descent_stack.launcher.StackLauncher"
@@ -36,6 +65,7 @@ class StackLauncherConf:
     stack: Any = "auto"
     on_failure: str = "continue"
     job_seconds: float | None = None
+    slurm: SlurmConf = field(default_factory=SlurmConf)
 
 
 ConfigStore.instance().store(
@@ -63,9 +93,10 @@ class StackLauncher(Launcher):
 
     def __init__(
         self, engine: str, workers: int | None, address: str | None, stack: Any, on_failure: str,
-        job_seconds: float | None,
+        job_seconds: float | None, slurm: Any = None,
     ) -> None:  # fmt: skip
-        self.options = (engine, workers, address, stack, on_failure, job_seconds)
+        site: Any = OmegaConf.to_container(slurm) if OmegaConf.is_config(slurm) else slurm
+        self.options = (engine, workers, address, stack, on_failure, job_seconds, site or {})
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
