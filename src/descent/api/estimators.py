@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import polars as pl
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -23,9 +22,13 @@ from sklearn.utils.validation import (
 
 from descent.errors import DescentError
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    Rows = np.ndarray | pl.DataFrame
+
 # All rows train: whoever evaluates an estimator holds back rows by itself.
 ALWAYS = ("data.val_fraction=0", "data.test_fraction=0", "logger=none", "picture=false")
-Rows = np.ndarray | pl.DataFrame
 OPTIONS = {
     "model": "model",
     "optimizer": "optimizer",
@@ -70,6 +73,8 @@ class _Trained(BaseEstimator):
         Raises:
             DescentError: an option is refused, or the run did not end well.
         """
+        import polars as pl
+
         from descent.api.given import as_frame, quoted
         from descent.api.start import train
         from descent.files.atomic import scratch
@@ -124,10 +129,12 @@ class _Trained(BaseEstimator):
 
 def _mixed(rows: Any) -> pl.DataFrame | None:
     """Return a frame that has other columns than numbers; None for rows of numbers."""
-    from descent.api.given import as_frame
-
     if not hasattr(rows, "columns"):
         return None
+    import polars as pl
+
+    from descent.api.given import as_frame
+
     frame = as_frame(rows)
     numbers = all(kind.is_numeric() or kind == pl.Boolean for kind in frame.dtypes)
     return None if numbers else frame
