@@ -31,6 +31,7 @@ from descent.engine.blueprint import (
     build_schedule,
     try_out,
 )
+from descent.engine.compiling import Compiler
 from descent.engine.device import choose_threads, describe_device
 from descent.engine.foreign import fit_in, refuse_unfit, watching_batches
 from descent.engine.grouping import (
@@ -61,7 +62,7 @@ from descent.records.trackers import store_of
 
 log = logging.getLogger(__name__)
 
-OURS = ("threads", "derivatives")  # options of the trainer that are not Lightning's
+OURS = ("threads", "derivatives", "compile")  # options of the trainer that are not Lightning's
 MOST_SHARES = 4  # classes whose share the data line shows
 
 
@@ -255,7 +256,31 @@ def _kernel(
             Clip(**config["clip"]), config["seed"],
         )  # fmt: skip
         kernels.append(OwnKernel(*parts) if is_own(config) else ModuleKernel(*parts))
+    asked = configs[0]["trainer"].get("compile", False)
+    if trains and asked and len(kernels) == 1:
+        kernels[0].compiler = _compiler(configs[0], device, asked)
     return kernels[0] if len(kernels) == 1 else LoopKernel(kernels, device)
+
+
+def _compiler(
+    config: Mapping[str, Any], device: torch.device, asked: bool | str
+) -> Compiler | None:
+    """Return what compiles a run's steps; None where `auto` has nothing to do.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    trainer = config["trainer"]
+    reasons = {
+        "the steps of a LightningModule of one's own are not compiled": is_own(config),
+        f"trainer.devices={trainer['devices']} share a step": trainer["devices"] not in (1, "auto"),
+        "trainer.detect_anomaly=true looks into autograd": bool(trainer["detect_anomaly"]),
+    }
+    for reason in [reason for reason, applies in reasons.items() if applies]:
+        if asked is True:
+            raise UserError(f"trainer.compile=true cannot be done: {reason}; leave one out.")
+        return None
+    return Compiler(asked, device)
 
 
 def _callbacks(jobs: Sequence[Job]) -> dict[str, L.Callback]:

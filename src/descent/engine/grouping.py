@@ -32,7 +32,7 @@ FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}  # of the model: w
 SHARED_TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "cuda"), "devices": ("auto", 1), "strategy": ("auto",),
     "precision": ("32-true", "64-true", "bf16-mixed", "bf16-true"), "num_nodes": (1,),
-    "limit_val_batches": (1.0, 0),
+    "limit_val_batches": (1.0, 0), "compile": (False, "auto"),
 }  # fmt: skip
 LOSSES = (USUAL, *(f"{kind.__module__}.{kind.__name__}" for kind in DERIVATIVES))
 OURS = "descent.callbacks."
@@ -74,6 +74,8 @@ def why_autograd(config: Config, model: nn.Module) -> str | None:
     This decides for single runs, which have the module kernel else, and for stacks.
     """
     trainer = config["trainer"]
+    if trainer.get("compile") is True:
+        return "trainer.compile=true compiles autograd's"
     if trainer.get("derivatives", "auto") == "autograd":
         return "trainer.derivatives=autograd"
     if layers_of(model) is None:

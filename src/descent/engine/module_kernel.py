@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from descent.data.tensors import Chunks
 from descent.engine.averaging import Averaging
+from descent.engine.compiling import Compiler, Objective
 from descent.engine.losses import Criterion, Penalty, penalized, penalty
 from descent.engine.noise import set_streams, streams
 from descent.engine.rates import Rates, Track
@@ -58,8 +59,10 @@ class ModuleKernel:
         self._penalized = penalized(model) if penalty != Penalty() else []
         self.rates: Rates
         self.stepper: DirectStepper | LightningStepper
-        self._objective = self.objective
+        self._objective: Objective = self.objective
         self.averaging: Averaging | None = None  # the weights it is judged by, while it trains
+        self.compiler: Compiler | None = None
+        self._learner: Any = None
         self._training: Parameters | None = None  # where a run goes on from, if not from those
 
     def configure(self) -> Any:
@@ -74,7 +77,7 @@ class ModuleKernel:
 
     def bind(self, module: LightningModule, step: int) -> None:
         """Choose the way of stepping; begin the noise stream."""
-        self.stepper = make_stepper(module.trainer, module, self.clip)
+        self.stepper, self._learner = make_stepper(module.trainer, module, self.clip), module
         if module.trainer.world_size > 1:
             rank, world = module.global_rank, module.trainer.world_size
             self._objective = lambda x, y: self.rank_objective(x, y, rank, world)
@@ -126,6 +129,8 @@ class ModuleKernel:
         self, x: Float[Tensor, "S KB F"], y: Tensor, size: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Cut a window of one seed into its batches."""
+        if self.compiler is not None and self._learner is not None:
+            self._objective = self.compiler.window(self._objective, self._learner)
         return zip(x[0].split(size), y[0].split(size), strict=True)
 
     def step(
