@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -110,3 +111,11 @@ def check_workers(count: int | None) -> None:
 
 def _cores(count: int) -> str:
     return "1 core" if count == 1 else f"{count} cores"
+
+
+def processor() -> str:
+    """Return the processor's name with what it can do, as Linux tells it; elsewhere its kind."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    what = [line for line in lines if line.startswith(("model name", "flags"))][:2]
+    return " ".join(what) or platform.machine()

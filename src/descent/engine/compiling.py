@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from descent.config.machine import processor
 from descent.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -127,11 +127,8 @@ def why_not(device: torch.device) -> str | None:
 def keep(device: torch.device) -> Path:
     """Return where torch keeps what it compiles for this processor and its release."""
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.is_file() else []
-    what = [line for line in lines if line.startswith(("model name", "flags"))][:2]
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    key = hashlib.sha256("\n".join([torch.__version__, where, *what]).encode()).hexdigest()[:12]
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    key = hashlib.sha256(f"{torch.__version__} {where}".encode()).hexdigest()[:12]
     return base / "descent" / "compiled" / key
 
 
