@@ -13,16 +13,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from descent.config.machine import processor
 from descent.errors import UserError, first_line
-
-if TYPE_CHECKING:
-    from descent.engine.learner import Learner
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +29,17 @@ LOOK = 100  # steps by which `auto` knows what one takes
 # and GELU took 0.8 of its time a step, and an MLP 64-128-128-10 1.2 times, so that each is tried.
 SECONDS = 60.0
 SAVED = 0.2  # of a step's time, at best
+
+
+class Steps(Protocol):
+    """How far a run is: steps taken, seconds that they took, and steps that it takes at most."""
+
+    step: int
+    seconds: float
+
+    @property
+    def longest(self) -> float:
+        """Steps at most."""
 
 
 @dataclass
@@ -61,7 +69,7 @@ class Compiler:
         if missing is not None:
             self._decide(f"no: {missing}")
 
-    def window(self, objective: Objective, learner: Learner) -> Objective:
+    def window(self, objective: Objective, learner: Steps) -> Objective:
         """Return what is to be minimized in the window that comes: compiled or as it is."""
         if self.decided:
             return objective
@@ -83,7 +91,7 @@ class Compiler:
         self._decide(f"no: {change}")
         return self.plain
 
-    def _look(self, learner: Learner) -> float | None:
+    def _look(self, learner: Steps) -> float | None:
         """Return the seconds of a step, once enough were taken since the last answer."""
         if self.began is None:
             self.began = learner.step, learner.seconds
