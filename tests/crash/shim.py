@@ -49,9 +49,14 @@ class Shim:
         if self.count == self.at and self.how != "die":
             code = getattr(errno, self.how)
             raise OSError(code, os.strerror(code), str(about[0]))
-        result = act()
-        if self.log is not None:
-            self._write(self.log, pickle.dumps((name, *about)))
+        try:
+            result = act()
+        except OSError:  # such as a directory that was there: it counts, and changed nothing
+            name = "failed"
+            raise
+        finally:
+            if self.log is not None:
+                self._write(self.log, pickle.dumps((name, *about)))
         if self.count == self.at:
             os._exit(99)
         return result

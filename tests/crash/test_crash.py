@@ -50,17 +50,20 @@ def test_disturbed_commands_lose_nothing(name, warm):
 
 
 @pytest.mark.slow
-def test_a_stack_that_ended_between_two_of_its_checkpoints_has_the_bits_of_the_whole(warm):
+def test_a_stack_that_ended_between_two_of_its_files_has_the_bits_of_the_whole(warm):
     crash = Crash(warm, next(s for s in SCENARIOS if s.name == "sweep"))
     done = []
     with crash.log.open("rb") as file:
         for _ in range(crash.operations):
             done.append(pickle.load(file))
+    named = [(n, op[2]) for n, op in enumerate(done, 1) if op[0] == "replace"]
     own = ["sweep/0/checkpoints/last.ckpt", "sweep/1/checkpoints/last.ckpt"]
-    saved = [(n, op[2]) for n, op in enumerate(done, 1) if op[0] == "replace" and op[2] in own]
+    saved = [(n, path) for n, path in named if path in own]
     between = [n for (n, path), (_, then) in pairwise(saved) if [path, then] == own]
     assert between
     crash.try_out("data", between[-1])
+    ended = [n for n, path in named if path == "sweep/1/result.json"]
+    crash.try_out("ENOSPC", ended[-1])  # the other one's result is there
     crash.close()
     assert crash.tally.told == []
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from descent.cli import EXIT_FAILED, from_here
+from descent.cli import EXIT_FAILED, from_here, one_sentence
 from descent.config.spelling import SCRIPTS, command
 from descent.errors import UserError
 from descent.records import document
@@ -24,8 +24,12 @@ class AfterMultirun(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Show the jobs side by side; exit with 1 if any failed."""
+        from descent.sweep.hydra import told_how_to_go_on
+
+        sweep = from_here(Path(config.hydra.sweep.dir))
         try:
-            failed = conclude(config)
+            with one_sentence(), told_how_to_go_on(sweep):
+                failed = conclude(config)
         except Exception:  # of which Hydra would make a warning
             traceback.print_exc()
             raise SystemExit(EXIT_FAILED) from None

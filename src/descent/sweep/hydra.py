@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def launch_jobs(
             where = Workers(engine, count, address)
             if engine == "slurm":
                 where = Workers(engine, count, address, sweep / SLURM, site)
-            with answering(unwind):
+            with answering(unwind), told_how_to_go_on(sweep):
                 outcomes = launch(composed, sweep, LaunchOptions(where, stack, on_failure, seconds))
         except Interrupted as error:
             command = _true_table(sweep)
@@ -85,15 +85,23 @@ def launch_jobs(
                 document.follow(command, GO_ON)
                 print(f"Continue with: {command}", flush=True)
             raise SystemExit(error.code) from None
-        except WriteError as error:
-            command = _true_table(sweep)
-            if command:
-                document.follow(command, GO_ON)
-            raise UserError(f"{error} Continue with: {command}") from None
     return [
         (job.overrides, job.config, math.nan if end.metric is None else end.metric)
         for job, end in zip(composed, outcomes, strict=True)
     ]
+
+
+@contextmanager
+def told_how_to_go_on(sweep: Path) -> Iterator[None]:
+    """Say with what is not written for want of room how the multirun is continued."""
+    try:
+        yield
+    except WriteError as error:
+        command = _true_table(sweep)
+        if not command:
+            raise
+        document.follow(command, GO_ON)
+        raise UserError(f"{error} Continue with: {command}") from None
 
 
 def _check_launcher(engine: str, **given: Any) -> None:

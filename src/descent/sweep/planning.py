@@ -15,7 +15,7 @@ from descent.errors import ForeignError, UserError
 from descent.files.atomic import adopt, foreign, parts_of
 from descent.files.bounded import MOST_YAML, DamageError, read_checkpoint, read_text
 from descent.metrics import check_metrics
-from descent.records.endings import Status
+from descent.records.endings import Reason, Status, ended_by
 from descent.records.multirun import REPEATS
 from descent.records.pathfile import FILE as PATH_FILE
 from descent.records.run import BEST, CONFIG, FILES, LAST, Run, config_text
@@ -207,7 +207,9 @@ def stand(job: Planned) -> Stand | None:
     """Return where a job stands that an earlier attempt began; None where it begins anew."""
     run = Run(job.directory)
     try:
-        if run.result()["status"] not in (Status.RUNNING, Status.INTERRUPTED):
+        result = run.result()
+        cut_short = result["status"] in (Status.RUNNING, Status.INTERRUPTED)
+        if not cut_short and not ended_by(result, Reason.DISK):
             return None
         text = read_text(run.path / CONFIG, MOST_YAML)
         if _identity(text) != _identity(config_text(job.config)):
