@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -17,6 +19,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from descent import training
+from descent.callbacks import checkpoint
+from descent.engine.observer import Observer, Phase
 from descent.job import Job
 from descent.records.run import Run
 from descent.training import Finisher, train_together
@@ -108,6 +113,54 @@ def test_runs_killed_between_their_last_checkpoint_and_their_result_end_at_once(
     assert {state["abreast"] for state in saved} == {2}
     for one, other in zip(train("whole"), train("part", resumed=True), strict=True):
         hold_equal(contents(one), contents(other), one.name)
+
+
+def test_runs_that_stay_are_saved_in_time_however_often_others_end(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    typed = (
+        "data=diabetes", "model=linear", "stop.epochs=6", "picture=false", "logger=none",
+        "callbacks.checkpoint.every_seconds=15", "trainer=float64", "data.batch_size=full",
+        "optimizer=sgd", "optimizer.lr=0.05",
+    )  # fmt: skip
+    job = make_job(*typed)
+    now, saved = [0.0], []
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(checkpoint, "SHARE", -1.0)  # only when it is due
+    own = checkpoint.save
+
+    def save(state: dict[str, Any], path: Path) -> None:
+        if path.name == "last.ckpt" and path.parts[-3].endswith("0"):
+            saved.append(state["epoch"])
+        own(state, path)
+
+    class Time(Observer):
+        phase = Phase.MEASURE
+
+        def epoch(self, learner: Any, columns: Any) -> None:
+            now[0] += 10.0
+
+    def train(name: str, targets: list[float | None]) -> list[Run]:
+        jobs = []
+        for i, target in enumerate(targets):
+            config = copy.deepcopy(job.config)
+            config["callbacks"]["full_loss"]["target"] = target
+            run = Run(tmp_path / f"{name}{i}")
+            jobs.append(Job(config, replace(job.prepared), run, one_of_many=True))
+        train_together(jobs, lambda steps: None, lambda number, result: None)
+        return [one.run for one in jobs]
+
+    whole = training.assemble_all
+    monkeypatch.setattr(training, "assemble_all", lambda jobs, more: whole(jobs, [*more, Time()]))
+    (first, _) = train("before", [None, None])
+    losses = pl.read_csv(first.path / "epochs.csv")["train/full_loss"].to_list()[1:]
+    monkeypatch.setattr(checkpoint, "save", save)
+    now[0] = 0.0
+    runs = train(
+        "run", [None, *(1.000001 * loss for loss in losses[:5])]
+    )  # of which one ends with each epoch
+    assert [run.result()["epoch"] for run in runs] == [6, 1, 2, 3, 4, 5]
+    assert saved == [2, 4, 6]
 
 
 @pytest.mark.slow

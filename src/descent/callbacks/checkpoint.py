@@ -7,6 +7,7 @@ still training are saved at one moment, so that they can go on together.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,7 +75,8 @@ class Checkpoint(Observer):
         self._weights: dict[str, Tensor] = {}  # [R, ...], of the best epoch
         self._restored: dict[int, Mapping[str, Any]] = {}
         self._written = {"best": np.full(runs, -1), "last": np.full(runs, -1)}  # steps of files
-        self._saved_at, self._took = time.monotonic(), 0.0
+        self._saved_at = time.monotonic()  # all runs that were there
+        self._took = math.inf  # seconds to save one
 
     def begin(self, learner: Learner) -> None:
         """Make the directories; take back the best epochs of runs that go on."""
@@ -180,14 +182,12 @@ class Checkpoint(Observer):
     def rest(self, learner: Learner) -> None:
         """Save when it is time."""
         if self._is_due(learner):
-            self._save_runs(learner, self._unwritten(learner, learner.live.tolist()))
+            self._save_runs(learner, learner.live.tolist())
+            self._saved_at = time.monotonic()
 
     def _is_due(self, learner: Learner) -> bool:
         due = time.monotonic() - self._saved_at >= self.every_seconds
         return due and (self.every_seconds > 0 or learner.steps_in_epoch == 0)
-
-    def _unwritten(self, learner: Learner, runs: Sequence[int]) -> list[int]:
-        return [run for run in runs if self._written["last"][run] != learner.step]
 
     def halfway(self, learner: Learner, runs: Sequence[int]) -> None:
         """Save a run that ends within an epoch now, before the records get the row of that half.
@@ -205,8 +205,10 @@ class Checkpoint(Observer):
         if learner.aborted:
             return
         kept = [run for run in runs if _goes_on(learner, run)]
-        others = learner.live.tolist() if kept == list(runs) and self._may_save(learner) else []
-        self._save_runs(learner, self._unwritten(learner, [*kept, *others]))
+        if kept == list(runs) and self._may_save(learner):
+            self._save_runs(learner, learner.live.tolist())
+            self._saved_at = time.monotonic()
+        self._save_runs(learner, kept)
         for run in kept:
             self._save_best(learner, run)
 
@@ -215,21 +217,22 @@ class Checkpoint(Observer):
         if learner.steps_in_epoch:
             return False
         since = time.monotonic() - self._saved_at
-        return self._is_due(learner) or self._took <= SHARE * since
+        return self._is_due(learner) or self._took * len(learner.live) <= SHARE * since
 
     def _save_runs(self, learner: Learner, runs: Sequence[int]) -> None:
-        if not runs:
+        """Save runs that were not saved at this step."""
+        late = [run for run in runs if self._written["last"][run] != learner.step]
+        if not late:
             return
         began = time.monotonic()
         with learner.clock.paused(), together():
-            for run in runs:
+            for run in late:
                 self._save_best(learner, run)
                 state = state_of(learner, run)
                 if learner.trainer.is_global_zero:
                     save(state, self.dirs[run] / "last.ckpt")
                 self._written["last"][run] = learner.step
-        self._saved_at = time.monotonic()
-        self._took = self._saved_at - began
+        self._took = (time.monotonic() - began) / len(late)
 
     def _save_best(self, learner: Learner, run: int) -> None:
         best = None if self._written["best"][run] == self._step[run] else self.best(run)
