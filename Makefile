@@ -101,7 +101,7 @@ pictures: $(READY) ## draw the README's pictures again
 	  $(BIN)/python src/train.py hydra.run.dir=$$name && cp $$name/curves.png .github/curves.png
 	set -e; runs=outputs/pictures/$$(date +%s%N); \
 	  $(BIN)/python src/train.py -m $(DIGITS) hydra.sweep.dir=$$runs/digits; \
-	  cp $$runs/digits/report/heatmap_steps_to_target.png .github/digits_sweep.png; \
+	  cp $$runs/digits/report/heatmap.png .github/digits_sweep.png; \
 	  $(BIN)/python src/train.py -m $(DIABETES) hydra.sweep.dir=$$runs/diabetes; \
 	  cp $$runs/diabetes/report/sensitivity.png .github/diabetes_sweep.png
 

@@ -189,7 +189,7 @@ def test_a_coarse_grid_is_told_and_refined(write_sweep: Write) -> None:
     found = advised(sweep)
     low = 1 + 2 * math.log10(0.3) ** 2
     told = next(sentence for sentence in found.sentences if "coarse" in sentence)
-    assert told.startswith(f"The grid is coarse in lr: at 0.03 the best val loss is {low:.2f}")
+    assert told.startswith(f"The grid is coarse in lr: {low:.2f} times the best val loss at 0.03")
     assert told.endswith("; a better one may lie between.")
     (following,) = found.next_sweeps
     assert following.command == (
@@ -352,8 +352,8 @@ def test_accuracies_are_compared_by_their_errors(write_sweep: Write) -> None:
     assert found.winner is not None
     assert found.winner.values == {"optimizer.lr": 0.1}
     assert any(
-        "at 0.01 the 1 - best val accuracy is 5 times as large, at 1 the 1 - best val accuracy is "
-        "2 times as large" in sentence for sentence in found.sentences
+        "5 times the 1 - best val accuracy at 0.01, 2 times the 1 - best val accuracy at 1"
+        in sentence for sentence in found.sentences
     )  # fmt: skip
 
 

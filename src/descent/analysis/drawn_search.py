@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from descent.analysis.neighbours import whole
-from descent.analysis.scatter import is_drawn
+from descent.analysis.scatter import BEST_SHARE, LEAST_BEST, is_drawn
 from descent.analysis.search import Next, drawn
 from descent.analysis.settings import Setting
 from descent.analysis.trials import Study, Value, is_number, ordered, short, text
 from descent.config.options import RULES, is_geometric
 
-TOP = 0.1  # of the settings, by whose values the ranges are told
-LEAST_TOP = 4  # settings in it
 LEAST = 8  # settings of the next search; else half as many as before
 BEYOND = 3.0  # factor beyond an edge
 MOST_SWEEPS = 4  # of one search, this one counted
@@ -55,7 +53,7 @@ def ranges(study: Study, settings: Sequence[Setting]) -> tuple[Range, ...]:
 
 def _top(settings: Sequence[Setting]) -> list[Setting]:
     whole_ones = [s for s in settings if s.standing == "complete"]
-    return whole_ones[: max(LEAST_TOP, math.ceil(TOP * len(settings)))]
+    return whole_ones[: max(LEAST_BEST, math.ceil(BEST_SHARE * len(settings)))]
 
 
 def _range(key: str, settings: Sequence[Setting], best: Sequence[Setting]) -> Range:

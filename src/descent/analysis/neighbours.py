@@ -269,7 +269,7 @@ def _told(ratio: float, number: float, measure: Measure) -> str:
     if math.isinf(ratio):
         return f"at {number:g} a trial {'was lost' if measure.target is None else 'missed it'}"
     what = measure.label if measure.lower else f"1 - {measure.label}"
-    return f"at {number:g} the {what} is {ratio:.3g} times as large"
+    return f"{ratio:.3g} times the {what} at {number:g}"
 
 
 def _ratio(side: Setting | None, best: float, measure: Measure) -> float:

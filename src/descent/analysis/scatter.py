@@ -15,6 +15,7 @@ LEAST_VALUES = 8  # of an option that is drawn rather than listed
 SCATTERED = 0.6  # share of the settings that have a value of their own
 MOST_GROUPS = 6  # colours that a reader tells apart
 BEST_SHARE = 0.1  # of the settings, among which the good values are looked for
+LEAST_BEST = 4  # settings, at least
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class DrawnOption:
     Args:
         key: its dotted name.
         x: [n] value of each setting that has a score.
-        good: the least and the largest value among the best tenth of all settings.
+        good: the least and the largest value among the best settings.
         influence: the share of the scores' variance, on ranks, that it explains; NaN if not known.
     """
 
@@ -45,6 +46,7 @@ class Scatter:
         groups: [n] whose colour a setting has; empty texts where nothing else was swept.
         grouped_by: the option that tells; empty if there is none.
         lost: by option, the values of settings of which no run ended well.
+        top: how many settings the good values are of.
     """
 
     measure: Measure
@@ -53,6 +55,7 @@ class Scatter:
     groups: tuple[str, ...]
     grouped_by: str
     lost: dict[str, np.ndarray]
+    top: int = LEAST_BEST
 
 
 def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scatter | None:
@@ -68,7 +71,7 @@ def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scat
     if not keys or problem_keys(study) or len(scored) < 2:
         return None
     ranked = sorted(scored, key=lambda s: s.mean if measure.lower else -s.mean)
-    best = ranked[: max(2, math.ceil(BEST_SHARE * len(ranked)))]
+    best = ranked[: max(LEAST_BEST, math.ceil(BEST_SHARE * len(ranked)))]
     options = []
     for key in keys:
         values = [float(setting.values[key]) for setting in best]
@@ -84,6 +87,7 @@ def scatter(study: Study, settings: Sequence[Setting], measure: Measure) -> Scat
         tuple(f"{short(other)}={text(s.values[other])}" if other else "" for s in ranked),
         other,
         {key: np.array([float(s.values[key]) for s in gone]) for key in keys},
+        len(best),
     )
 
 

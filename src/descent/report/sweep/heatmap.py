@@ -414,6 +414,7 @@ def _shades(grids: Sequence[Grid]) -> Shades:
 def _draw_scale(figure: Figure, panels: Sequence[Axes], shades: Shades, only: bool) -> None:
     """Draw the scale on top of all panels if it is the only one, else beside each of its own."""
     from matplotlib.cm import ScalarMappable
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     mappable = ScalarMappable(shades.norm, shades.map)
     if shades.empty:
@@ -432,6 +433,12 @@ def _draw_scale(figure: Figure, panels: Sequence[Axes], shades: Shades, only: bo
         ]
     for bar in bars:
         bar.ax.tick_params(labelsize=8)
+        if bar.ax.get_xscale() == "log" and only:  # one row of labels, which must not touch
+            low, high = bar.ax.get_xlim()
+            decades = math.log10(high / low)
+            bar.minorticks_off()
+            bar.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+            bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(value)))
 
 
 def _name_scale(figure: Figure, grids: Sequence[Grid], lines: int, only: bool) -> None:

@@ -129,7 +129,7 @@ def caption(grids: Sequence[Grid]) -> str:
         if grid.note:
             notes.setdefault(grid.note, []).append(grid.title)
     for note, titles in notes.items():
-        told.append(note if len(notes) == 1 else f"{', '.join(titles)}: {note}")
+        told.append(note if len(notes) == 1 else f"{'; '.join(titles)}: {note}")
     return " ".join(sentence for sentence in told if sentence)
 
 
@@ -181,8 +181,12 @@ def _lost(grids: Sequence[Grid]) -> str:
     told = f"{some:,} of {counted(len(shares), 'setting')} lost trials to divergence"
     told += every if whole else ""
     found = verdict(grids)
+    if not some:  # a boundary that nothing crossed needs no count of what did not
+        beyond = found.above if found is not None else 0
+        told = f"No trial diverged, in {beyond:,} settings above the predicted boundary either."
+        return told if beyond else ""
     if found is None:
-        return f"{told}." if some else ""
+        return f"{told}."
     if not found.above:
         return f"{told}; all lie below the predicted boundary."
     above = f"{found.above_lost:,} of {found.above:,} above the predicted boundary"

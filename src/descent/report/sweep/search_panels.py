@@ -60,7 +60,8 @@ def _panel(
 ) -> None:  # fmt: skip
     worst = ends[1] if found.measure.lower else ends[0]
     inside = (scores >= ends[0]) & (scores <= ends[1])
-    names = sorted(set(found.groups))
+    drawn = np.clip(scores, *ends)  # a loss of 0 has no place on a log axis but its lower edge
+    names, beyond = sorted(set(found.groups)), False
     for k, name in enumerate(names):
         mine = np.array([group == name for group in found.groups])
         style = stroke(k)
@@ -71,9 +72,11 @@ def _panel(
         if not (mine & ~inside).any():
             continue
         axes.plot(
-            option.x[mine & ~inside], np.full((mine & ~inside).sum(), worst), "^", clip_on=False,
+            option.x[mine & ~inside], drawn[mine & ~inside], "D", clip_on=False,
             markerfacecolor="none", color=style.colour, linestyle="none",
+            label=None if beyond else "beyond the scale",
         )  # fmt: skip
+        beyond = True
     gone = found.lost[option.key]
     if len(gone):
         axes.plot(
@@ -81,8 +84,8 @@ def _panel(
             label="no run ended well",
         )  # fmt: skip
     axes.plot(
-        option.x[:1], scores[:1], "*", color=YELLOW, markeredgecolor="black", markersize=14,
-        linestyle="none", label="best setting",
+        option.x[:1], drawn[:1], "*", clip_on=False, color=YELLOW, markeredgecolor="black",
+        markersize=14, linestyle="none", label="best setting",
     )  # fmt: skip
     known = np.concatenate([option.x, gone])
     if is_geometric(option.key, float(known.min()), float(known.max())):
@@ -101,7 +104,7 @@ def _caption(found: Scatter) -> str:
         + joined([f"{short(option.key)}={shown(float(option.x[0]))}" for option in found.options])
     ]
     good = [f"{short(o.key)} {shown(o.good[0])} to {shown(o.good[1])}" for o in found.options]
-    told.append(f"the best tenth lie at {joined(good)}")
+    told.append(f"the best {found.top} lie at {joined(good)}")
     known = [o for o in found.options if math.isfinite(o.influence)]
     if len(known) > 1:
         told.append(
