@@ -94,7 +94,7 @@ def test_several_targets_of_a_packed_table_are_predicted_side_by_side(
 ) -> None:
     random = np.random.default_rng(3)
     a, b = random.normal(size=(2, 200))
-    frame = pl.DataFrame({"a": a, "b": b, "y 1": 3 * a - b, "y2": b + 5})
+    frame = pl.DataFrame({"a": a, "b": b, "y 1": 3 * a - b, "y2": a + 2 * b + 5})
     data = frame.write_csv().encode()  # as one raw block of RFC 8878
     head = bytes.fromhex("28b52ffda0") + len(data).to_bytes(4, "little")
     packed = head + (len(data) << 3 | 1).to_bytes(3, "little") + data
