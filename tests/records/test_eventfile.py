@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c as theirs
 
 from descent.records.eventfile import MOST_STEPS, EventFile, masked_crc32c
+from descent.records.logger import EventFileLogger
 
 STEPS = (0, 1, 127, 128, 2**31 + 5, 2**41, MOST_STEPS)
 VALUES = (0.0, -0.0, 0.1, -1e-45, 3.4e38, float("inf"), float("nan"))
@@ -107,3 +108,14 @@ def test_what_was_flushed_can_be_read_while_the_run_goes_on(tmp_path):
     file.flush()
     assert len(scalars(tmp_path, "loss")) == 4
     file.close()
+
+
+def test_what_comes_after_the_end_is_appended_to_what_was_written(tmp_path):
+    logger = EventFileLogger(tmp_path)
+    logger.log_metrics({"a": 1.0}, 1)
+    logger.close()
+    logger.log_metrics({"a": 2.0}, 2)  # as where the end of a run could not be written
+    logger.close()
+    reader = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    (tag,) = reader.Tags()["scalars"]
+    assert [(e.step, e.value) for e in reader.Scalars(tag)] == [(1, 1.0), (2, 2.0)]

@@ -86,7 +86,6 @@ class EventFileLogger(Logger):
         self.save()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a run whose end then cannot be written goes on at the file's end."""
         if self._events is not None:
             self._events.close()
-            self._events = None
