@@ -24,7 +24,7 @@ from descent.files.atomic import (
 )
 from descent.files.claims import remove_empty
 from descent.report.dark import dark_png
-from descent.report.printed import Printed, write_files
+from descent.report.printed import Printed
 from descent.report.record import Record
 from descent.report.style import Picture, shown
 
@@ -69,7 +69,6 @@ def write_page(
         frozenset(i for i, c in enumerate(columns) if c.numbers),
         exact=[["" if value is None else str(value) for value in row] for row in values],
     )  # fmt: skip
-    write_files(path.parent, table.files)
     write(
         path,
         template(TEMPLATE).render(
@@ -176,7 +175,7 @@ def _provenance(records: Sequence[Record]) -> list[str]:
 PAGE = "index.html"
 TABLES: Known = {
     f"{name}.{kind}": None
-    for name in ("settings", "results", "winners", "options", "budgets") for kind in ("csv", "tex")
+    for name in ("settings", "winners", "options", "budgets") for kind in ("csv", "tex")
 }  # fmt: skip
 REPORT: Known = {PAGE: None, "*.png": None, "*.pdf": None, **TABLES}
 
