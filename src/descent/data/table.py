@@ -351,7 +351,8 @@ def _fitted(
         count = len(column.features)
         features[:, at : at + count] = encode_meaning(column, by_name[column.name])[0]
         at += count
-    if not np.ptp(features[train], axis=0).any():
+    known = features[train]
+    if not len(known) or not (known.max(axis=0) > known.min(axis=0)).any():
         what = "the shares of its classes" if arrays.classes else "its mean"
         notes.append(
             f"no feature tells anything of {arrays.target}: only {what} can be learnt "
