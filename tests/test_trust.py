@@ -48,7 +48,7 @@ KINDS = {
     "C6 a run ended before it began": ("test_ending.py::test_a_run_ended_before_it_began_is_begun_again_and_resume_says_so",),
     "C7 an empty paths.outputs": (PLACES,),
     "C8 a killed dashboard": ("test_ending.py::test_a_killed_dashboard_takes_its_server_along_and_the_next_one_clears_up",),
-    "C9 a stack whose worker died has other bits": (KILLED, "engine/test_killed.py::test_a_killed_stack_goes_on_bitwise"),
+    "C9 a stack whose worker died has other bits": (KILLED, "engine/test_killed.py::test_a_stack_killed_at_twenty_moments_goes_on_bitwise"),
     "C10 last.ckpt by whether a timer saved": ("test_resume.py::test_the_last_checkpoint_is_the_same_whenever_others_were_saved",),
     "C11 writing where a run directory says": (TAMPERED, "files/test_atomic.py::test_what_grows_is_a_file_of_ours_alone", "files/test_atomic.py::test_a_whole_file_takes_the_place_of_a_link_and_leaves_what_it_points_to", "files/test_atomic.py::test_a_lock_that_is_a_link_is_refused"),
 }  # fmt: skip
