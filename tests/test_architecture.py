@@ -234,6 +234,15 @@ def test_files_are_named_for_their_subject_and_stay_short() -> None:
         assert len(path.read_text().splitlines()) <= MOST_LINES, f"{path} is too long"
 
 
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_functions_fit_a_screen(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+            lines = node.end_lineno - first.lineno + 1
+            assert lines <= 50, f"{path}:{node.lineno} {node.name} has {lines} lines"
+
+
 def test_few_modules_stand_at_the_root_and_no_name_stands_twice() -> None:
     ours = [p for p in FILES if "descent" in p.parts and not p.stem.startswith("__")]
     assert len([p for p in ours if p.parent.name == "descent"]) <= MOST_AT_ROOT

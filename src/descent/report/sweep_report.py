@@ -222,17 +222,13 @@ def _grids(reporting: SweepReporting) -> Sequence[Grid]:
 def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]) -> list[Picture]:
     from descent.analysis import bands as curves
     from descent.analysis import performance
-    from descent.analysis.among_best import among_best
     from descent.analysis.critical_batch import scalings
-    from descent.analysis.isolation import isolated
     from descent.analysis.scatter import scatter
     from descent.analysis.sensitivity import lines
     from descent.analysis.stability import stability_lines
     from descent.report.sweep.batch_scaling import scaling
-    from descent.report.sweep.isolation_plots import isolation
     from descent.report.sweep.loss_bands import bands
     from descent.report.sweep.lr_lines import sensitivity
-    from descent.report.sweep.option_importance import importance_bars
     from descent.report.sweep.profiles import performance as profiles
     from descent.report.sweep.search_panels import scatter_picture
     from descent.report.sweep.stability_plot import edge_of_stability
@@ -258,22 +254,37 @@ def _pictures(reporting: SweepReporting, grids: Sequence[Grid], notes: list[str]
         drawn.append(scaling(sizes, places))
         if drawn[-1] is None:  # whose caption would have said it
             notes += [size.budget for size in sizes if size.budget]
-    parts = performance.problems_of(study)
-    if len(parts) > MOST_PROBLEMS:
-        notes.append(
-            f"Options by themselves are drawn of {MOST_PROBLEMS} of the {len(parts)} problems."
-        )
-    for name, part in parts[:MOST_PROBLEMS]:  # whose scores cannot be compared
-        mine = settings(part, first, reporting.hits)
-        alone = isolation(isolated(part, mine), first) if searched is None else None
-        matter = importance_bars(part.influence, among_best(part, mine))
-        drawn += [_of_problem(picture, name) for picture in (alone, matter)]
+    drawn += _options_alone(reporting, searched is None, notes)
     drawn.append(edge_of_stability(stability_lines(study, own), places))
     profile = performance.profile(study)
     drawn.append(profiles(profile, places) if profile is not None else None)
     shown = curves.bands(study, own, first.label)
     drawn.append(bands(shown, places))
     return [picture for picture in drawn if picture is not None]
+
+
+def _options_alone(
+    reporting: SweepReporting, gridded: bool, notes: list[str]
+) -> list[Picture | None]:
+    """Return each option by itself (of a grid), and which options matter, problem by problem."""
+    from descent.analysis.among_best import among_best
+    from descent.analysis.isolation import isolated
+    from descent.analysis.performance import problems_of
+    from descent.report.sweep.isolation_plots import isolation
+    from descent.report.sweep.option_importance import importance_bars
+
+    parts = problems_of(reporting.study)
+    if len(parts) > MOST_PROBLEMS:
+        notes.append(
+            f"Options by themselves are drawn of {MOST_PROBLEMS} of the {len(parts)} problems."
+        )
+    first, drawn = reporting.measures[0], []
+    for name, part in parts[:MOST_PROBLEMS]:  # whose scores cannot be compared
+        own = settings(part, first, reporting.hits)
+        alone = isolation(isolated(part, own), first) if gridded else None
+        matter = importance_bars(part.influence, among_best(part, own))
+        drawn += [_of_problem(picture, name) for picture in (alone, matter)]
+    return drawn
 
 
 def _maps(reporting: SweepReporting, grids: Sequence[Grid]) -> list[Picture | None]:
