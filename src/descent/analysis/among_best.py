@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from descent.analysis.settings import Setting
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import Study, Value, is_number, problem_keys
+from descent.config.options import is_problem
 
 TOP = 0.1  # the best tenth
 LEAST_TOP = 2  # settings in it

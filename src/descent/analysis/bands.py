@@ -11,8 +11,8 @@ import numpy as np
 
 from descent.analysis.loss_records import LossCurve, full_loss, recorded, step_loss
 from descent.analysis.settings import Setting
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import OPTIMIZER, Study, Trial, Value, label, problem_keys
+from descent.config.options import is_problem
 from descent.records.endings import Status
 from descent.records.tables import FULL_LOSS, RUNNING_LOSS
 

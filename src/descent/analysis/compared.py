@@ -12,11 +12,11 @@ from descent.analysis.advice import FLATTERED, advice
 from descent.analysis.confidence import LEAST_SEEDS, Effect, by_seed, effect, effect_apart
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.study import part_of
-from descent.analysis.summary import is_seed
 from descent.analysis.trials import Study, Value, label, ordered, repeat_word, text
 from descent.analysis.tuning import expected_best
 from descent.analysis.wording import percent, with_spread
 from descent.config.check import flatten
+from descent.config.options import is_seed
 from descent.errors import counted
 from descent.records.endings import Status
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from descent.analysis.summary import is_problem
 from descent.analysis.targets import Hit
 from descent.analysis.trials import (
     BATCH,
@@ -23,6 +22,7 @@ from descent.analysis.trials import (
     ordered,
     text,
 )
+from descent.config.options import is_problem
 from descent.records.endings import Reason, Status
 
 LEAST_SIZES = 3  # two sizes fit any curve of two parameters

@@ -9,7 +9,6 @@ import numpy as np
 
 from descent.analysis import neighbours
 from descent.analysis.settings import Measure, Setting
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import (
     BATCH,
     OPTIMIZER,
@@ -21,6 +20,7 @@ from descent.analysis.trials import (
     ordered,
     short,
 )
+from descent.config.options import is_problem
 
 MOST_PANELS = 12
 MOST_VALUES = 40  # on an axis; more, as in a random search, are put into ranges

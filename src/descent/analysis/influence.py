@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import BATCH, LEARNING_RATES, is_number, problem_keys
+from descent.config.options import is_problem
 from descent.metrics import lower_is_better
 from descent.records.endings import Status
 

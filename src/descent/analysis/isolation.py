@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from descent.analysis.settings import Setting
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import Study, Value, is_number, ordered, problem_keys
+from descent.config.options import is_problem
 
 MOST_VALUES = 16  # of a number; with more, as in a random search, a value is a setting
 MOST_OPTIONS = 12

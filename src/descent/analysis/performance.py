@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from descent.analysis.study import part_of
-from descent.analysis.summary import is_problem
 from descent.analysis.targets import choose_target, hits
 from descent.analysis.trials import (
     OPTIMIZER,
@@ -22,6 +21,7 @@ from descent.analysis.trials import (
     problem_keys,
     text,
 )
+from descent.config.options import is_problem
 from descent.records.endings import Status
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from descent.analysis.loss_records import at_start
 from descent.analysis.settings import Measure, Setting, settings
-from descent.analysis.summary import is_problem
 from descent.analysis.targets import Hit
 from descent.analysis.trials import (
     BATCH,
@@ -24,6 +23,7 @@ from descent.analysis.trials import (
     ordered,
     short,
 )
+from descent.config.options import is_problem
 from descent.records.endings import Status
 
 MOST_LINES = 12

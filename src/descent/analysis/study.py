@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from descent.analysis.influence import influence, sorted_by
-from descent.analysis.summary import is_problem, is_seed
 from descent.analysis.trials import ENDED, Study, Trial, Value, number_in, text
+from descent.config.options import is_problem, is_seed
 from descent.config.spelling import command_words, program
 from descent.errors import UserError, joined
 from descent.files.bounded import DamageError

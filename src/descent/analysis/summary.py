@@ -11,6 +11,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descent.config.options import is_problem, is_seed
 from descent.config.spelling import SCRIPTS, command
 from descent.errors import counted
 from descent.metrics import lower_is_better
@@ -34,10 +35,6 @@ SHOWN = {
     "val/accuracy": "val accuracy",
     "val/r2": "val R²",
 }
-# Options that change which loss is descended, or its unit: scores across them say nothing.
-PROBLEMS = ("data", "landscape", "experiment", "data.path", "data.target", "data.scale_target")
-PROBLEM_PREFIXES = ("data.source.", "landscape.")
-
 WIDE = 160  # characters, where no terminal sets a limit
 MOST_WEIGHTS = 3  # parameters that still fit beside the rest
 MOST_ROWS = 30  # runs that a reader looks at one by one
@@ -124,16 +121,6 @@ def swept(rows: Sequence[Row]) -> list[str]:
     """Return the options that differ between the runs."""
     names = list(rows[0]) if rows else []
     return names[: names.index("status")] if names else []
-
-
-def is_seed(key: str) -> bool:
-    """Whether an option is only the luck of a run."""
-    return key.rsplit(".", 1)[-1] in ("seed", "split_seed", "fold")
-
-
-def is_problem(key: str) -> bool:
-    """Whether an option changes the problem rather than how it is solved."""
-    return key in PROBLEMS or key.startswith(PROBLEM_PREFIXES)
 
 
 def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from descent.analysis.summary import is_problem
+from descent.config.options import is_problem
 from descent.records.endings import Status
 
 # of a trial that will not go on

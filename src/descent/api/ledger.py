@@ -105,7 +105,8 @@ class Runs:
         Raises:
             DescentError: no run has that metric, or their scores cannot be compared.
         """
-        from descent.analysis.summary import is_problem, score
+        from descent.analysis.summary import score
+        from descent.config.options import is_problem
         from descent.metrics import lower_is_better
 
         if self._of_sweep and metric is None:

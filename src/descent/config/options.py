@@ -382,3 +382,18 @@ def is_geometric(key: str, low: float, high: float) -> bool:
     rule = RULES.get(key)
     share = rule is not None and (rule.at_most == 1 or rule.below == 1)
     return not share and low > 0 and high >= WIDE * low
+
+
+# Options that change which loss is descended, or its unit: scores across them say nothing.
+PROBLEMS = ("data", "landscape", "experiment", "data.path", "data.target", "data.scale_target")
+PROBLEM_PREFIXES = ("data.source.", "landscape.")
+
+
+def is_seed(key: str) -> bool:
+    """Whether an option is only the luck of a run."""
+    return key.rsplit(".", 1)[-1] in ("seed", "split_seed", "fold")
+
+
+def is_problem(key: str) -> bool:
+    """Whether an option changes the problem rather than how it is solved."""
+    return key in PROBLEMS or key.startswith(PROBLEM_PREFIXES)

@@ -23,9 +23,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from descent.analysis.summary import is_seed
 from descent.config.check import flatten, plain
 from descent.config.keys import check_keys, leave_out
+from descent.config.options import is_seed
 from descent.errors import UserError
 from descent.sweep.choices import Choices
 

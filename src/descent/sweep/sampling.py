@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from descent.analysis.summary import is_seed
-from descent.config.options import RULES, Rule, is_geometric
+from descent.config.options import RULES, Rule, is_geometric, is_seed
 from descent.config.typed import MOST_JOBS
 from descent.errors import UserError, counted
 

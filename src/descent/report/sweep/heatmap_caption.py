@@ -9,8 +9,8 @@ import numpy as np
 
 from descent.analysis.grid import Grid
 from descent.analysis.settings import Measure
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import Value, label, number_in, repeat_word
+from descent.config.options import is_problem
 from descent.errors import counted, joined
 from descent.report.sweep.marks import spoken, value_text
 

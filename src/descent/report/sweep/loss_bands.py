@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from descent.analysis.bands import Band, Bands, Lost
-from descent.analysis.summary import is_problem
 from descent.analysis.trials import OPTIMIZER, Value, label, repeat_word
+from descent.config.options import is_problem
 from descent.errors import counted, joined
 from descent.report.record import Axis
 from descent.report.style import (
