@@ -34,7 +34,7 @@ train: $(READY) ## train the default model on digits: make train ARGS="optimizer
 	$(BIN)/python src/train.py $(ARGS)
 
 test: $(READY) ## the fast tests, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # with the extras that the fast tests do without: clusters, Optuna, a browser, trackers
 $(VENV)/.ready-extras: $(READY)
@@ -42,7 +42,7 @@ $(VENV)/.ready-extras: $(READY)
 	touch $@
 
 test-slow: $(VENV)/.ready-extras ## the heavier tests, with all extras
-	$(BIN)/python -m pytest -m slow -n auto $(ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(ARGS)
 
 # PYTHONS: which; each has an environment of its own, .venv-3.12. ARGS: of pytest
 test-pythons: ## the fast tests under every Python that is installed, on PATH or by pyenv
