@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
 
@@ -71,11 +70,13 @@ def test_nothing_else_of_argparse_is_replaced() -> None:
 
 
 @pytest.fixture
-def plugins() -> Iterator[Plugins]:
-    kept = Singleton.get_state()
-    Singleton.set_state({k: v for k, v in kept.items() if k is not Plugins})
-    yield Plugins.instance()
-    Singleton.set_state(kept)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    """Return Hydra's plugins, whose list a test may change."""
+    known = Plugins.instance()
+    of_type = {kind: list(found) for kind, found in known.plugin_type_to_subclass_list.items()}
+    monkeypatch.setattr(known, "class_name_to_class", dict(known.class_name_to_class))
+    monkeypatch.setattr(known, "plugin_type_to_subclass_list", of_type)
+    return known
 
 
 def test_the_entry_points_of_the_project_name_its_own_plugins() -> None:
@@ -196,3 +197,4 @@ def test_a_help_page_lists_what_hydra_lists(monkeypatch: pytest.MonkeyPatch) -> 
     assert [maker.config_loader.get_group_options(group) for group in groups] == listed
     few = maker.config_loader.get_group_options("optimizer", overrides=["hydra.searchpath=[]"])
     assert few == listed[groups.index("optimizer")]
+    GlobalHydra.instance().clear()

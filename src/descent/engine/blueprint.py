@@ -51,11 +51,12 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     # converted now and not by the trainer, which loads weights first: they would be rounded
     dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
     model = model.to(dtype)
+    # first, since lazy layers learn their sizes by it
+    _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
     if not has_own_model(config):
         parameters = sum(p.numel() for p in model.parameters())
         what = str(config["model"].get("_target_", "the model"))
         _check_copies(config, parameters, what, "give smaller sizes in model", there=1)
-    _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
     _check_batch_norm(config, model, description.rows["train"])
     return model
 
