@@ -56,6 +56,21 @@ def maps(process: subprocess.Popen[str]) -> str:
         return ""
 
 
+@pytest.mark.parametrize("words", [
+    ("--help",),
+    pytest.param((*SMALL, "stop.epochs=20", "hydra.run.dir=run"), marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_reader_that_goes_costs_only_what_it_would_have_read(words, typed, tmp_path):
+    process = typed("train", *words)
+    assert process.stdout.readline()
+    process.stdout.close()  # as `head -1` does
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+    if "--help" not in words:
+        assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "ok"
+    process.stdout = None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_a_signal_while_torch_is_imported_is_one_sentence_and_leaves_nothing(

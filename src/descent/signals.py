@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 SECONDS = 1.6  # from a signal to the end, at most
 LOOK_SECONDS = 0.2  # between two looks after a parent
@@ -67,9 +67,46 @@ _listening: tuple[signal.Signals, ...] = ()
 _saving = 0  # blocks of `unhurried` that are entered
 
 
+class _Outlasting:
+    """A stream whose reader may go, as `head` does: what is written after that goes nowhere.
+
+    Training is not to end, nor to be told in tracebacks, for want of a reader.
+
+    Args:
+        stream: on a file descriptor, such as stdout.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(BrokenPipeError):
+            return self._stream.write(text)
+        self._let_go()
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
 def listen() -> None:
-    """Answer both signals from now on, unless the process was told to ignore them."""
+    """Answer both signals from now on, unless the process was told to ignore them.
+
+    And go on when nobody reads stdout or stderr any more.
+    """
     global _listening
+    sys.stdout, sys.stderr = (_Outlasting(s) for s in (sys.stdout, sys.stderr))
     _listening = tuple(n for n in BOTH if signal.getsignal(n) is not signal.SIG_IGN)
     _install(_listening)
     if _listening and os.name == "posix":
