@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 
 import descent.cli  # noqa: F401 - registers the resolvers
 from descent.assembly import assemble_all
+from descent.callbacks import recorder
 from descent.config.check import plain
 from descent.data.prepare import prepare
 from descent.engine.observer import Observer
@@ -39,6 +40,7 @@ class Resident(Observer):
 def main(directory: Path, epochs: int) -> None:
     """Train and print what was seen."""
     torch.set_num_threads(1)  # as in a worker
+    recorder.FLUSH_BYTES = 20_000  # what waits to be written is soon as much as it ever is
     given = ["model=linear", "data=diabetes", f"stop.epochs={epochs}", "callbacks.path.points=100"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = plain(compose("train", overrides=given))

@@ -173,7 +173,8 @@ class StackedKernel:
         """Return what a run alone would keep, as torch's optimizers have it."""
         # not from `state_dict()`, which torch guards by its compiler: a second's import
         (options,) = self.rates.track(column).optimizer.param_groups
-        group = options | {"params": list(range(len(self._parameters)))}
+        group = {name: value for name, value in options.items() if name != "params"}
+        group["params"] = list(range(len(self._parameters)))  # last, as torch has it
         return {
             "weights": self._stack.state_of(column),
             "optimizer": {"state": self._rule.state(column), "param_groups": [group]},
