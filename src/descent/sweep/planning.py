@@ -207,9 +207,7 @@ def stand(job: Planned) -> Stand | None:
     """Return where a job stands that an earlier attempt began; None where it begins anew."""
     run = Run(job.directory)
     try:
-        result = run.result()
-        cut_short = result["status"] in (Status.RUNNING, Status.INTERRUPTED)
-        if not cut_short and not ended_by(result, Reason.DISK):
+        if not _was_cut_short(run.result()):
             return None
         text = read_text(run.path / CONFIG, MOST_YAML)
         if _identity(text) != _identity(config_text(job.config)):
@@ -222,9 +220,14 @@ def stand(job: Planned) -> Stand | None:
 def is_begun(job: Planned) -> bool:
     """Whether an earlier attempt began a job and did not end it."""
     try:
-        return Run(job.directory).result()["status"] == Status.RUNNING
+        return _was_cut_short(Run(job.directory).result())
     except UserError:
         return False
+
+
+def _was_cut_short(result: Mapping[str, Any]) -> bool:
+    """Whether a run was ended by what has nothing to do with it."""
+    return result["status"] in (Status.RUNNING, Status.INTERRUPTED) or ended_by(result, Reason.DISK)
 
 
 def _stand_of(state: Mapping[str, Any]) -> Stand | None:
