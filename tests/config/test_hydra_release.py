@@ -118,9 +118,9 @@ def test_a_plugin_is_found_by_its_entry_point_wherever_it_lies(
     made = plugins._instantiate(OmegaConf.create({"_target_": name, "size": 3}))
     assert isinstance(made, Launcher)
     assert made.size == 3
-    told = capsys.readouterr().err
-    assert told.startswith("note: Hydra's plugin lost cannot be loaded: ")
-    assert told.count("\n") == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "plugin lost " in line]
+    assert len(told) == 1  # whatever else is installed here
+    assert told[0].startswith("note: Hydra's plugin lost cannot be loaded: ")
 
 
 def test_a_launcher_that_hydra_overlooked_is_found_without_being_asked_for(
