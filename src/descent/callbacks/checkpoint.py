@@ -20,7 +20,7 @@ from torch import Tensor
 
 from descent.engine.learner import Learner
 from descent.engine.observer import Observer, Phase
-from descent.engine.state import state_of
+from descent.engine.state import going_on, state_of
 from descent.files.atomic import clear_parts, make_directory, replacing, together
 from descent.metrics import AUTO, MIN, settled_mode
 from descent.records.endings import Status
@@ -226,9 +226,10 @@ class Checkpoint(Observer):
             return
         began = time.monotonic()
         with learner.clock.paused(), together():
+            abreast = going_on(learner)
             for run in late:
                 self._save_best(learner, run)
-                state = state_of(learner, run)
+                state = state_of(learner, run, abreast)
                 if learner.trainer.is_global_zero:
                     save(state, self.dirs[run] / "last.ckpt")
                 self._written["last"][run] = learner.step

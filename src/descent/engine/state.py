@@ -21,15 +21,26 @@ FORMAT = 2
 # `learner` is the one in `engine/learner.py`, which imports this file.
 
 
-def state_of(learner: Any, run: int) -> dict[str, Any]:
-    """Return a run's checkpoint."""
+def going_on(learner: Any) -> int:
+    """Return how many runs have not ended."""
+    return sum(run not in learner.endings for run in learner.live.tolist())
+
+
+def state_of(learner: Any, run: int, abreast: int) -> dict[str, Any]:
+    """Return a run's checkpoint.
+
+    Args:
+        learner: of all runs.
+        run: which.
+        abreast: what `going_on` returns, which is the same for all that are saved at one moment.
+    """
     column = learner.column(run)
     state, track = learner.kernel.state(column), learner.rates.track(column)
     training = state.get("training_weights")
     made = {
         "format": FORMAT,
         "stack": learner.stack,
-        "abreast": sum(int(one) not in learner.endings for one in learner.live),
+        "abreast": abreast,
         "epoch": learner.epochs_done,
         "global_step": learner.step,
         "state_dict": {f"model.{name}": t for name, t in state["weights"].items()},
