@@ -14,10 +14,12 @@ from descent.data.tensors import Chunks
 from descent.engine.curvature import (
     ADAPTIVE,
     Product,
+    decays_outside,
     hessian_product,
     largest_curvature,
     preconditioned,
     preconditioner,
+    random_start,
     stable_curvature,
     stable_lr,
 )
@@ -121,7 +123,7 @@ class Sharpness(Measurement):
 
     def _start(self, name: str, size: int) -> np.ndarray:
         known = self._vectors.get(name)
-        return np.random.default_rng(0).standard_normal(size) if known is None else known
+        return random_start(size) if known is None else known
 
     def _keep(self, name: str, vector: np.ndarray) -> None:
         self._vectors = {**self._vectors, name: vector}  # a copy's own: each run has one
@@ -166,7 +168,7 @@ class Sharpness(Measurement):
 
 def _decay(run: RunView) -> float:
     """Return the weight decay that an adaptive optimizer adds to its gradients."""
-    outside = run.optimizer is torch.optim.AdamW or run.options.get("decoupled_weight_decay")
+    outside = decays_outside(run.optimizer, run.options)
     return 0.0 if outside else float(run.options["weight_decay"])
 
 

@@ -50,7 +50,7 @@ def largest_curvature(
             lambda v: product(v[0])[None], start[None], tolerance, products
         )
         return values[0], vectors[0]
-    krylov = _Krylov(_unit(_unit(start) + BLEND * _unit(_random(start.shape[1]))))
+    krylov = _Krylov(_unit(_unit(start) + BLEND * _unit(random_start(start.shape[1]))))
     values, vectors = np.full(len(start), np.nan), start.copy()
     going = np.ones(len(start), dtype=bool)
     for taken in range(1, products + 1):
@@ -128,7 +128,8 @@ def _unit(v: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _random(size: int) -> np.ndarray:
+def random_start(size: int) -> np.ndarray:
+    """Return a vector [P] that no matrix is known to favour, the same each time."""
     return np.random.default_rng(0).standard_normal(size)
 
 
@@ -190,6 +191,11 @@ def preconditioner(
     return found
 
 
+def decays_outside(optimizer: type[torch.optim.Optimizer], group: Mapping[str, Any]) -> bool:
+    """Whether weight decay shrinks weights by itself, and is no part of what P divides."""
+    return optimizer is torch.optim.AdamW or bool(group.get("decoupled_weight_decay"))
+
+
 def stable_curvature(
     optimizer: type[torch.optim.Optimizer], group: Mapping[str, Any], lr: float
 ) -> float:
@@ -207,8 +213,7 @@ def stable_curvature(
         return float("inf")
     if optimizer in ADAMS:
         beta = float(group["betas"][0])
-        outside = optimizer is torch.optim.AdamW or group.get("decoupled_weight_decay", False)
-        decay = group["weight_decay"] if outside else 0.0
+        decay = group["weight_decay"] if decays_outside(optimizer, group) else 0.0
         return (1 + beta) * (2 - lr * decay) / ((1 - beta) * lr)
     return 2 * (1 + group.get("momentum", 0.0)) / lr
 
