@@ -27,7 +27,7 @@ def a_compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Let there be a C++ compiler, and note what is handed to torch's."""
     handed: list[object] = []
 
-    def compiled(objective):
+    def compiled(objective, device):
         handed.append(objective)
         return lambda x, y: objective(x, y)
 

@@ -75,7 +75,7 @@ class Compiler:
             return objective
         if self.asked is True:
             self._decide(f"forward and backward, kept in {keep(self.device)}")
-            return compiled(objective)
+            return compiled(objective, self.device)
         each = self._look(learner)
         if each is None:
             return objective
@@ -106,7 +106,7 @@ class Compiler:
             self._decide(f"no: {left:,.0f} steps of {each * 1e3:.2g} ms would not repay it")
             return objective
         self.plain, self.each = objective, each
-        return compiled(objective)
+        return compiled(objective, self.device)
 
     def _decide(self, words: str) -> None:
         self.decided = True
@@ -140,17 +140,17 @@ def keep(device: torch.device) -> Path:
     return base / "descent" / "compiled" / key
 
 
-def compiled(objective: Objective) -> Objective:
+def compiled(objective: Objective, device: torch.device) -> Objective:
     """Return an objective compiled: it draws what it draws as it is, and is its equal to rounding.
 
-    It is made at the first call for each shape.
+    It is made at the first call for each shape, and kept where `keep` says for its device.
 
     Raises:
         UserError: at a call, what it does cannot be compiled.
     """
     import torch._inductor.config as inductor
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(keep(torch.device("cpu"))))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(keep(device)))
     inductor.fallback_random = True  # dropout draws from torch's own stream
     made: Any = torch.compile(objective, dynamic=False)
 
