@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -60,6 +61,28 @@ class _Trained(BaseEstimator):
         self.overrides = overrides
         self.random_state = random_state
         self.directory = directory
+
+    def _checked(
+        self, x: Any, y: Any, targets: Callable[[Any], np.ndarray], **of_numbers: Any
+    ) -> tuple[Rows, np.ndarray]:
+        """Return rows and targets as scikit-learn asks them to be.
+
+        Args:
+            x: rows, as given.
+            y: targets, as given.
+            targets: checks those of a frame with other columns than numbers.
+            of_numbers: of `validate_data`, where all are numbers.
+        """
+        frame = _mixed(x)
+        if frame is None:
+            rows, y = validate_data(
+                self, x, y, dtype=np.float64, ensure_min_samples=2, **of_numbers
+            )
+            return rows, y
+        validate_data(self, x, skip_check_array=True)
+        y = targets(y)
+        check_consistent_length(frame, y)
+        return frame, y
 
     def _fit(self, x: Rows, y: np.ndarray, task: str, weights: Any) -> None:
         """Train, and keep what predicts.
@@ -168,16 +191,8 @@ class DescentRegressor(RegressorMixin, _Trained):
             y: numbers.
             sample_weight: [N], of the rows in the loss.
         """
-        x: Rows | None = _mixed(X)
-        if x is None:
-            x, y = validate_data(
-                self, X, y, dtype=np.float64, multi_output=True, y_numeric=True,
-                ensure_min_samples=2,
-            )  # fmt: skip
-        else:
-            validate_data(self, X, skip_check_array=True)
-            y = check_array(y, ensure_2d=False, dtype=np.float64)
-            check_consistent_length(x, y)
+        numbers = partial(check_array, ensure_2d=False, dtype=np.float64)
+        x, y = self._checked(X, y, numbers, multi_output=True, y_numeric=True)
         self._fit(x, np.asarray(y, dtype=np.float64), "regression", sample_weight)
         self.flat_ = y.ndim == 1
         return self
@@ -207,13 +222,7 @@ class DescentClassifier(ClassifierMixin, _Trained):
             y: classes.
             sample_weight: [N], of the rows in the loss.
         """
-        x: Rows | None = _mixed(X)
-        if x is None:
-            x, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
-        else:
-            validate_data(self, X, skip_check_array=True)
-            y = column_or_1d(y, warn=True)
-            check_consistent_length(x, y)
+        x, y = self._checked(X, y, partial(column_or_1d, warn=True))
         check_classification_targets(y)
         self.classes_, places = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
