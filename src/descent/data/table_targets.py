@@ -148,7 +148,7 @@ def _as_classes(written: pl.Series, values: pl.Series) -> Targets:
     """Return class indices [N], numbers in order of value, and each class as it is written."""
     import polars as pl
 
-    texts = written if written.dtype == pl.String else as_written_class(written)
+    texts = written.cast(pl.String)  # 0.5, 3, true
     if values.dtype == pl.String:
         classes = values.unique().sort().to_list()
         codes = values.replace_strict(classes, list(range(len(classes))), return_dtype=pl.Int64)
@@ -157,13 +157,6 @@ def _as_classes(written: pl.Series, values: pl.Series) -> Targets:
     first = pairs.unique("value", keep="first", maintain_order=True).sort("value")
     codes = values.rank("dense").cast(pl.Int64) - 1
     return Targets(codes.to_numpy().astype(np.int64), tuple(first["text"].to_list()))
-
-
-def as_written_class(series: pl.Series) -> pl.Series:
-    """Return typed values as class names: 0.5, 3, true."""
-    import polars as pl
-
-    return series.cast(pl.String)
 
 
 def first_gap(series: pl.Series) -> str:
