@@ -85,7 +85,8 @@ def test_make_finds_each_python_and_says_which_are_not_there(tmp_path: Path) -> 
         script.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     shown = subprocess.run(
-        ["make", "test-pythons", "PYTHONS=3.77 3.78", "MAKE=echo make"], cwd=ROOT,
+        ["make", "--no-print-directory", "test-pythons", "PYTHONS=3.77 3.78", "MAKE=echo make"],
+        cwd=ROOT,
         env={**os.environ, "PATH": path, "PYENV_ROOT": "/nowhere"}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
