@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NAME, PLUGIN = "descent", "descent_stack"
+NAME = "descent"
 # what is no name of ours: the method
 METHOD = "".join(f"(?<!{word}{gap})" for word in ("[Gg]radient", "batch", "plain") for gap in " _")
 SMALL, LARGE = re.compile(f"{METHOD}descent"), re.compile(f"{METHOD}Descent")

@@ -64,7 +64,6 @@ def unwind(number: int) -> None:
 _FIRST = _answer = _Answer(_leave, "stopped by {}.".format)
 _received: list[int] = []
 _listening: tuple[signal.Signals, ...] = ()
-_saving = 0  # blocks of `unhurried` that are entered
 
 
 class _Outlasting:
@@ -158,17 +157,6 @@ def _install(numbers: tuple[signal.Signals, ...]) -> dict[signal.Signals, Any]:
     return {number: signal.signal(number, _hear) for number in numbers}
 
 
-@contextmanager
-def unhurried() -> Iterator[None]:
-    """Let what is in the block be ended by a second signal, but not by waiting."""
-    global _saving
-    _saving += 1
-    try:
-        yield
-    finally:
-        _saving -= 1
-
-
 def _hear(number: int, _: object) -> None:
     _received.append(number)
     if len(_received) == 1:
@@ -185,7 +173,7 @@ def _wait(hears: int) -> None:
     while number not in (signal.SIGINT, signal.SIGTERM):
         number = os.read(hears, 1)[0]
     since = time.monotonic()
-    while time.monotonic() - since < SECONDS or _saving:
+    while time.monotonic() - since < SECONDS:
         time.sleep(0.05)
     _end(number)
 

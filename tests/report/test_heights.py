@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from descent.data.prepare import prepare
 from descent.errors import UserError
 from descent.models.landscapes import LANDSCAPES
-from descent.records.run import Run
+from descent.records.run import CONFIG, Run, config_text
 from descent.report.heights import heights_of
 from descent.report.record import read_record
 
@@ -101,7 +101,7 @@ def test_data_that_have_changed_have_no_surface(train_run):
     run = train_run("data=line", *LINEAR)
     config = run.config()
     config["data"]["source"]["noise"] = 2.0
-    run.write_config(config)
+    (run.path / CONFIG).write_text(config_text(config))
     with pytest.raises(UserError, match="the data have changed since"):
         heights_of([read_record(run.path)])
 
@@ -114,6 +114,6 @@ def test_a_config_from_disk_runs_no_code_that_is_not_trusted(node, train_run, tm
     for key in node.split("."):
         place = place[key]
     place["_target_"] = "pathlib.Path.touch"
-    run.write_config(config)
+    (run.path / CONFIG).write_text(config_text(config))
     with pytest.raises(UserError, match=rf"'pathlib.Path.touch' \({node}._target_\)"):
         heights_of([read_record(run.path)])

@@ -17,7 +17,7 @@ import descent.cli  # noqa: F401 - registers the resolvers
 from descent.config.check import plain
 from descent.errors import UserError
 from descent.records.endings import Status
-from descent.records.run import Run
+from descent.records.run import CONFIG, Run, config_text
 from descent.sweep.composing import Composed
 from descent.sweep.planning import Planned, plan
 
@@ -187,7 +187,7 @@ def write(job: Composed, sweep: Path, status: Status, at: str | None = None) -> 
     directory = sweep / (at or job.directory)
     directory.mkdir(parents=True)
     run = Run(directory)
-    run.write_config(one.config)
+    (directory / CONFIG).write_text(config_text(one.config))
     run.write_result({"status": status, "reason": "for a test", "step": 1, "epoch": 1})
     return directory
 

@@ -87,10 +87,6 @@ class Rates:
         """Return the track of one run."""
         return self._tracks[self._of[column]]
 
-    def monitors(self) -> set[str]:
-        """Return the metrics that schedules watch."""
-        return {track.monitor for track in self._used if track.monitor}
-
     def end_step(self) -> None:
         """Take the schedules on that count in steps."""
         self._go_on("step")

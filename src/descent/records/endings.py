@@ -84,15 +84,3 @@ class Ending:
 def ended_by(result: Mapping[str, Any], reason: Reason) -> bool:
     """Whether a `result.json` says that its run ended for a reason."""
     return bool((result.get("ending") or {}).get("code") == reason.code)
-
-
-class RunEnded(Exception):  # noqa: N818 - a run that ends early is not an error
-    """Unwinds the trainer at once, with no further epoch end or validation.
-
-    Used where going on would record figures of a model that is already lost (divergence) or
-    would make a resumed run differ from an uninterrupted one (signals).
-    """
-
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.sentence)
-        self.ending = ending

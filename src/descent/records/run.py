@@ -199,16 +199,11 @@ class Run:
 
     # ---- writing
 
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write the resolved config."""
-        write(self.path / CONFIG, config_text(config))
-
-    def write_data(self, description: Mapping[str, Any]) -> None:
-        """Write what is needed to encode new rows as the training rows were."""
-        write(self.path / DATA, data_text(description))
-
     def write_texts(self, config: str, data: str) -> None:
-        """Write both as `config_text` and `data_text` gave them, for many runs at a time."""
+        """Write the config and what encodes new rows, as `config_text` and `data_text` gave them.
+
+        As text, since many runs of a stack share the second.
+        """
         write(self.path / CONFIG, config)
         write(self.path / DATA, data)
 

@@ -25,7 +25,7 @@ from descent.sweep.planning import FINAL, Planned
 from descent.sweep.sources import prepared
 
 TICK_SECONDS = 0.1
-STEPS, BEGAN = 0, 1  # columns of the board
+STEPS = 0  # the column of the board beside that of when a task began
 DIED = "the worker process that trained it died"
 LOG_FORMAT = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
