@@ -54,7 +54,7 @@ from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
 from descent.job import Job
-from descent.metrics import AUTO, settled_mode
+from descent.metrics import AUTO, settled_mode, take_own
 from descent.models.point import Point
 from descent.records.run import Run
 from descent.records.tables import FULL_LOSS, RUNNING_LOSS
@@ -223,6 +223,7 @@ def build_learner(
         trains: whether steps are taken; else a single model is only evaluated.
     """
     first = configs[0]
+    take_own(first)
     every = first["trainer"].get("check_val_every_n_epoch", 1) or 1
     return Learner(
         _kernel(configs, description, models, device, trains),

@@ -46,7 +46,7 @@ from descent.errors import (
 from descent.files.atomic import FATAL, foreign, write_error
 from descent.files.bounded import REFERENCE
 from descent.files.claims import all_claimed, claim, hold, let_all_go, undo
-from descent.metrics import default_metric, direction
+from descent.metrics import default_metric, direction, measured
 from descent.records import document
 from descent.records.run import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering, unwind
@@ -85,6 +85,7 @@ resolve("descent.conf", lambda: str(from_here(CONF)))
 resolve("descent.scaled_lr", scaled_lr)
 resolve("descent.default_metric", default_metric)
 resolve("descent.direction", direction)
+resolve("descent.measured", measured)
 
 
 def enter(main: Callable[[], Any]) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from descent.config.check import check, check_targets, check_values, plain, settle_paths
 from descent.config.keys import leave_out
 from descent.config.overruled import of_hydra, of_training
+from descent.data.own_metrics import settle_metrics
 from descent.data.prepare import Prepared, prepare
 from descent.errors import UserError
 from descent.metrics import check_metrics
@@ -65,6 +66,7 @@ def open_job(cfg: DictConfig) -> Job:
     settle_paths(config)
     run, many = _run_here(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN
     prepared = prepare(config["data"])
+    settle_metrics(config, prepared)
     check_metrics(config, prepared.describe())
     if not many:
         classes = prepared.arrays.task.is_classification

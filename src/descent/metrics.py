@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MIN, MAX, AUTO = "min", "max", "auto"
+NAMES, MODE = "names", "mode"  # of the group `metrics`: its list, and what a node of it says itself
 REGRESSION, CLASSIFICATION = ("regression",), ("binary", "multiclass")
 TASKS = (*REGRESSION, *CLASSIFICATION)
 EPSILON, BINS = 2.220446049250313e-16, 15
@@ -217,6 +218,7 @@ class Metric:
         usual: whether it is measured unless others are asked for.
         source: the callback that records it.
         decides: whether it looks at the predicted classes alone, which a threshold decides.
+        node: how it is built, where it is not ours.
     """
 
     name: str
@@ -228,6 +230,12 @@ class Metric:
     source: str | None = None
     usual: bool = True
     decides: bool = False
+    node: Mapping[str, Any] | None = None
+
+    @property
+    def is_of_outputs(self) -> bool:
+        """Whether validation and test make it of outputs and targets."""
+        return self.formula is not None or self.node is not None
 
     @property
     def mode(self) -> str | None:
@@ -279,12 +287,37 @@ METRICS = {
 }
 SPLITS = ("train", "val", "test")
 
+OWN: dict[
+    str, Metric
+] = {}  # those that configs define by `_target_`, as the last one of a name did
+
+
+def own_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nodes under `metrics` that say how a metric is built, by name."""
+    group = config.get("metrics") or {}
+    return {k: node for k, node in group.items() if k != NAMES and isinstance(node, Mapping)}
+
+
+def measured(group: Mapping[str, Any]) -> list[str]:
+    """Return the names of what is measured beside the usual: those listed, and one's own."""
+    return [*(group.get(NAMES) or ()), *own_nodes({"metrics": group})]
+
+
+def take_own(config: Mapping[str, Any]) -> None:
+    """Let the metrics that a config defines be known by their names, as ours are."""
+    for name, node in own_nodes(config).items():
+        mode = node.get(MODE)
+        OWN[name] = Metric(
+            name, None if mode is None else mode == MIN, TASKS, usual=False, node=node
+        )
+
 
 def metric_named(name: str) -> Metric | None:
     """Return what `val/rmse`, `best/val/rmse` or `rmse` is; None if there is no such metric."""
     bare = name.removeprefix("best/")
     split, _, rest = bare.partition("/")
-    return METRICS.get(rest if split in SPLITS else bare)
+    name = rest if split in SPLITS else bare
+    return METRICS.get(name) or OWN.get(name)
 
 
 def of_task(task: str, rows: int, asked: Sequence[str] = ()) -> list[Metric]:
@@ -295,11 +328,15 @@ def of_task(task: str, rows: int, asked: Sequence[str] = ()) -> list[Metric]:
         rows: of the split.
         asked: names to measure beside the usual ones; `all` for all that the task has.
     """
-    found = [m for m in METRICS.values() if task in m.tasks and m.formula is not None]
+    found = [m for m in METRICS.values() if task in m.tasks and m.is_of_outputs]
     return [
-        metric
-        for metric in found
-        if rows >= metric.least_rows and (metric.usual or metric.name in asked or "all" in asked)
+        *(
+            metric
+            for metric in found
+            if rows >= metric.least_rows
+            and (metric.usual or metric.name in asked or "all" in asked)
+        ),
+        *(OWN[name] for name in asked if name in OWN),
     ]
 
 
@@ -309,9 +346,9 @@ def check_asked(asked: Sequence[str], task: str) -> None:
     Raises:
         UserError: of the first of them.
     """
-    known = [m.name for m in METRICS.values() if task in m.tasks and m.formula is not None]
+    known = [m.name for m in METRICS.values() if task in m.tasks and m.is_of_outputs]
     for name in asked:
-        if name != "all" and name not in known:
+        if name != "all" and name not in known and name not in OWN:
             hint = did_you_mean(name, known) or f"; there are {', '.join(known)}, or all."
             raise UserError(f"metrics.names=[{name}] is no metric of a {task} task{hint}")
 

@@ -28,6 +28,8 @@ from descent.config.options import FAMILIES, NAMES, REQUIRED, RULES, Rule
 from descent.config.vocabulary import VALUES
 from descent.errors import ForeignError, UserError, did_you_mean, first_line
 from descent.files.bounded import REFERENCE, shown
+from descent.metrics import METRICS, own_nodes, take_own
+from descent.metrics import NAMES as METRIC_NAMES
 from descent.models.landscapes import LANDSCAPES, landscape_named
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,7 @@ def check_values(config: Mapping[str, Any]) -> None:
             raise UserError(_unfit(key, value, problem))
     if trains:
         _check_together(values)
+        take_own(config)
 
 
 def _unfit(key: str, value: Any, problem: str) -> str:
@@ -118,7 +121,7 @@ def _problem_above(key: str) -> str | None:
 # Where the config says how something is built: one thing each, and those that hold one by name.
 BUILT = ("model", "optimizer", "scheduler", "trainer", "data.source", "loss", "learner")
 OPTIONAL_NODES = ("loss", "learner")  # none is the usual: runs of before had none
-BUILT_BY_NAME = ("callbacks", "logger")
+BUILT_BY_NAME = ("callbacks", "logger", "metrics")
 
 
 def _check_nodes(config: Mapping[str, Any]) -> None:
@@ -131,15 +134,22 @@ def _check_nodes(config: Mapping[str, Any]) -> None:
             node = node[part]
         _check_node(key, node)
     for group in BUILT_BY_NAME:
-        nodes = config[group]
+        nodes = config.get(group)  # runs of before had no metrics
         if nodes is not None and not isinstance(nodes, Mapping):
             raise UserError(
                 f"{group}={as_typed(nodes)} does not fit: {group} are options by name, each with a "
                 f"_target_ that says how it is built, such as +{group}.mine._target_=..."
             )
         for name, node in (nodes or {}).items():
-            if node is not None:
+            if node is not None and (group, name) != ("metrics", METRIC_NAMES):
                 _check_node(f"{group}.{name}", node)
+    for name in own_nodes(config):
+        if name in METRICS:
+            raise UserError(
+                f"metrics.{name} is the name of a metric that is there already; give yours another."
+            )
+        if not name.isidentifier():
+            raise UserError(f"metrics.{name} is no name: letters, digits and _ make one.")
 
 
 def _check_node(key: str, node: Any) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from descent.config import trusted
 from descent.errors import UserError, did_you_mean, first_line
 
-OURS = ("descent", "torch", "lightning", "builtins")  # which end no process
+OURS = ("descent", "torch", "lightning", "torchmetrics", "builtins")  # which end no process
 PATIENCE = 60.0  # seconds; a module that takes longer is imported here, whatever comes of it
 DONE = b"."
 

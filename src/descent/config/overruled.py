@@ -224,7 +224,8 @@ TRAINING = (
         "data.source.noise", typed=True,
     ),
     Overruled(
-        "metrics.names", lambda a: a["data.metrics"] != a["metrics.names"],
+        "metrics.names",
+        lambda a: a["data.metrics"][: len(a["metrics.names"])] != a["metrics.names"],
         "it says what is measured", "data.metrics", ([],),
     ),
     Overruled("model.activation", _without_layers, "there is no hidden layer", "model.hidden",

@@ -240,6 +240,64 @@ PROFILERS = _names(
     """,
 )
 
+_BESIDE = "ignore_index validate_args"
+METRICS = _names(
+    "torchmetrics",
+    f"""
+    Accuracy Precision Recall Specificity: task threshold num_classes average top_k {_BESIDE}
+    F1Score HammingDistance NegativePredictiveValue: task threshold num_classes average top_k
+        {_BESIDE}
+    FBetaScore: task beta threshold num_classes average top_k {_BESIDE}
+    AUROC: task thresholds num_classes average max_fpr {_BESIDE}
+    AveragePrecision EER: task thresholds num_classes average {_BESIDE}
+    CalibrationError: task n_bins norm num_classes {_BESIDE}
+    CohenKappa: task threshold num_classes weights {_BESIDE}
+    HingeLoss: task squared multiclass_mode num_classes {_BESIDE}
+    JaccardIndex: task threshold num_classes average zero_division {_BESIDE}
+    MatthewsCorrCoef: task threshold num_classes {_BESIDE}
+    MeanSquaredError: squared num_outputs
+    MeanAbsoluteError PearsonCorrCoef SpearmanCorrCoef ConcordanceCorrCoef: num_outputs
+    LogCoshError: num_outputs
+    MeanAbsolutePercentageError SymmetricMeanAbsolutePercentageError MeanSquaredLogError:
+    WeightedMeanAbsolutePercentageError:
+    KendallRankCorrCoef: variant t_test alternative num_outputs
+    ExplainedVariance: multioutput
+    R2Score: adjusted multioutput
+    RelativeSquaredError: num_outputs squared
+    NormalizedRootMeanSquaredError: normalization num_outputs
+    MinkowskiDistance: p
+    TweedieDevianceScore: power
+    CosineSimilarity: reduction
+    """,
+) | _names(
+    "torchmetrics.classification",
+    f"""
+    BinaryAccuracy BinaryPrecision BinaryRecall: threshold zero_division {_BESIDE}
+    BinarySpecificity BinaryF1Score BinaryHammingDistance: threshold zero_division {_BESIDE}
+    BinaryNegativePredictiveValue BinaryJaccardIndex: threshold zero_division {_BESIDE}
+    BinaryMatthewsCorrCoef: threshold {_BESIDE}
+    BinaryFBetaScore: beta threshold zero_division {_BESIDE}
+    BinaryCohenKappa: threshold weights {_BESIDE}
+    BinaryAUROC: max_fpr thresholds {_BESIDE}
+    BinaryAveragePrecision BinaryEER: thresholds {_BESIDE}
+    BinaryLogAUC: fpr_range thresholds {_BESIDE}
+    BinaryCalibrationError: n_bins norm {_BESIDE}
+    BinaryHingeLoss: squared {_BESIDE}
+    MulticlassAccuracy MulticlassPrecision MulticlassRecall: num_classes top_k average zero_division
+        {_BESIDE}
+    MulticlassSpecificity MulticlassF1Score: num_classes top_k average zero_division {_BESIDE}
+    MulticlassHammingDistance: num_classes top_k average zero_division {_BESIDE}
+    MulticlassNegativePredictiveValue: num_classes top_k average zero_division {_BESIDE}
+    MulticlassFBetaScore: beta num_classes top_k average zero_division {_BESIDE}
+    MulticlassJaccardIndex: num_classes average zero_division {_BESIDE}
+    MulticlassCohenKappa: num_classes weights {_BESIDE}
+    MulticlassMatthewsCorrCoef MulticlassExactMatch: num_classes {_BESIDE}
+    MulticlassAUROC MulticlassAveragePrecision: num_classes average thresholds {_BESIDE}
+    MulticlassCalibrationError: num_classes n_bins norm {_BESIDE}
+    MulticlassHingeLoss: num_classes squared multiclass_mode {_BESIDE}
+    """,
+)
+
 TRAINERS = _names(
     "lightning.pytorch",
     """
@@ -284,6 +342,8 @@ def names_at(place: str) -> tuple[Names, frozenset[str]]:
         return LEARNERS, frozenset()
     if parts[0] in ("callbacks", "logger") and len(parts) == 2:
         return CALLBACKS if parts[0] == "callbacks" else LOGGERS, frozenset()
+    if parts[0] == "metrics" and len(parts) == 2:
+        return METRICS, frozenset({"mode"})
     if place == "trainer":
         return TRAINERS, frozenset()
     return (PROFILERS if place == "trainer.profiler" else {}), frozenset()
@@ -297,6 +357,8 @@ BESIDE = {
 _DEFINED = re.compile(
     r"(torch\.nn)\.modules\.\w+\.(\w+)|(torch\.optim)\.(?!lr_scheduler\.)\w+\.(\w+)"
     r"|(lightning\.pytorch\.(?:callbacks|loggers|profilers))\.(?:\w+\.)+(\w+)"
+    r"|(torchmetrics\.classification)\.\w+\.((?:Binary|Multiclass)\w+)"
+    r"|(torchmetrics)\.(?:classification|regression)\.(?:\w+\.)?(?!Binary|Multi)(\w+)"
 )
 
 

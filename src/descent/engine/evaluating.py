@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descent.data.own_metrics import OwnFormula
 from descent.data.prepare import Description
 from descent.data.scale import Scaler
 from descent.engine.kernel import Kernel
 from descent.engine.losses import Criterion
-from descent.metrics import METRICS, classes, of_task
+from descent.metrics import METRICS, Formula, Metric, classes, of_task
 from descent.shapes import Float, Shaped
 
 
@@ -31,6 +32,7 @@ class Scores:
         self._wanted = (
             wanted.reshape(-1).long() if data.task.is_classification else self._unscaled(wanted)
         )
+        self._formulas = [(m.name, *_formula(m, data)) for m in self._metrics]
 
     @property
     def names(self) -> list[str]:
@@ -53,9 +55,8 @@ class Scores:
         elif thresholds is not None:  # a half is a logit of 0
             decided = shown - thresholds.to(shown).logit()[:, None, None]
         return {
-            m.name: m.formula(decided if m.decides else shown, self._wanted)
-            for m in self._metrics
-            if m.formula
+            name: formula(decided if decides else shown, self._wanted)
+            for name, formula, decides in self._formulas
         }
 
     def best_thresholds(self, outputs: Float[Tensor, "R n 1"], name: str) -> Float[Tensor, " R"]:
@@ -80,6 +81,15 @@ class Scores:
 
     def _unscaled(self, values: Tensor) -> Tensor:
         return unscaled(values, self.data.target_scaler)
+
+
+def _formula(metric: Metric, data: Description) -> tuple[Formula, bool]:
+    """Return how a metric is computed, and whether of the predicted classes alone."""
+    if metric.node is None:
+        assert metric.formula is not None
+        return metric.formula, metric.decides
+    own = OwnFormula(metric.name, metric.node, data.task, data.outputs)
+    return own, own.decides
 
 
 def unscaled(values: Shaped[Tensor, ...], scaler: Scaler) -> Shaped[Tensor, ...]:

@@ -45,6 +45,8 @@ from descent.files.schema import (
     maybe,
     told,
 )
+from descent.metrics import NAMES as METRIC_NAMES
+from descent.metrics import take_own
 from descent.records.document import speakable
 from descent.records.endings import Reason, Status
 
@@ -152,7 +154,9 @@ def check_result(values: Any) -> None:
 
 
 GROUPS = ("data", "model", "optimizer", "scheduler", "trainer", "stop")
-MAYBE_GROUPS = ("loss", "penalty", "clip", "callbacks", "logger", "landscape", "paths")
+MAYBE_GROUPS = (
+    "loss", "penalty", "clip", "callbacks", "logger", "metrics", "landscape", "paths",
+)  # fmt: skip
 NEEDED = (*GROUPS, "seed")
 
 
@@ -168,8 +172,9 @@ def check_config(values: Any) -> None:
             raise DamageError(f"'{name}' is {told(node)}, not a mapping")
     nodes = {
         f"{group}.{name}": node
-        for group in ("callbacks", "logger")
+        for group in ("callbacks", "logger", "metrics")
         for name, node in (values.get(group) or {}).items()
+        if (group, name) != ("metrics", METRIC_NAMES)
     }
     nodes |= {f"data.{name}": values["data"].get(name) for name in ("source", "augment")}
     for name, node in nodes.items():
@@ -255,6 +260,7 @@ class Run:
                 f"{self.path / CONFIG} is not a config of Descent: it has no '{lacking[0]}'."
             )
         self._check(CONFIG, check_config, config)
+        take_own(config)
         return config
 
     def data(self) -> Description:

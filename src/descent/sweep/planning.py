@@ -10,6 +10,7 @@ from typing import Any
 
 from descent.config.check import check_values, settle_paths
 from descent.config.machine import check_counts
+from descent.data.own_metrics import settle_metrics
 from descent.engine.grouping import shape, why_alone
 from descent.errors import ForeignError, UserError
 from descent.files.atomic import adopt, foreign, parts_of
@@ -92,7 +93,9 @@ def plan(composed: Sequence[Composed], sweep: Path, seconds: float | None = None
     for job, reason in zip(jobs, reasons, strict=True):
         if reason is None:
             with telling(job):
-                check_metrics(job.config, prepared(job.config["data"]).describe())
+                data = prepared(job.config["data"])
+                settle_metrics(job.config, data)
+                check_metrics(job.config, data.describe())
     sentences = {job.number: why for job, why in zip(jobs, reasons, strict=True) if why}
     jobs, finished = _without_finished(jobs, sweep)
     _check_contents(jobs)
