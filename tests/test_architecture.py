@@ -80,7 +80,7 @@ BEFORE_TORCH = [
     *(f"descent.analysis.{n}" for n in ("summary", "trials")),
     *(f"descent.data.{n}" for n in ("arrays", "bundled", "line", "table", "landscape", "layout")),
     *(f"descent.data.{n}" for n in ("reading", "columns", "encoding", "split", "scale", "prepare")),
-    *(f"descent.data.{n}" for n in ("left_out", "table_targets", "as_trained")),
+    *(f"descent.data.{n}" for n in ("left_out", "table_targets", "as_trained", "own_metrics")),
 ]  # fmt: skip
 
 
