@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -35,6 +34,7 @@ from omegaconf import open_dict, read_write  # noqa: E402
 import descent.cli  # noqa: E402, F401 - registers the resolvers
 from descent.job import Job, open_job  # noqa: E402
 from descent.records.run import Run  # noqa: E402
+from hostile.warm import Case, Warm  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -81,16 +81,42 @@ def train_run(make_job: Callable[..., Job]) -> Callable[..., Run]:
     return run
 
 
-@pytest.fixture
-def type_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that types `python src/<script>.py ...` in an empty directory."""
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process that has imported everything; see `Warm`."""
+    process = Warm()
+    yield process
+    process.close()
 
-    def run(script: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "src" / f"{script}.py"), *arguments]
+
+@pytest.fixture
+def type_command(warm: Warm, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that types `python src/<script>.py ...` in an empty directory.
+
+    Whatever comes of it, it ends and leaves no process behind. Everything is imported already;
+    tests of the start itself begin from nothing.
+    """
+
+    def run(script: str, *words: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
+        case = Case(script, (script, *words), cpu=timeout, wall=timeout)
+        done = warm.run(case, tmp_path)
+        assert not done.hung, f"{words} took more than {timeout} s"
+        assert not done.left, f"{words} left processes behind"
+        return subprocess.CompletedProcess(case.words, done.code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that types a command as `type_command` does, in a process of its own."""
+
+    def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / "src" / f"{script}.py"), *words]
         environment = {**os.environ, "COLUMNS": "100"}
         return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True,
-            timeout=options.pop("timeout", 120), check=False, **options,
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+            check=False,
         )  # fmt: skip
 
     return run

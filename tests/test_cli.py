@@ -535,29 +535,29 @@ def imported(stderr: str) -> set[str]:
 )
 def test_an_answer_that_needs_no_torch_does_not_wait_for_it(
     script: str, typed: list[str], code: int,
-    type_command: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    start_command: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     (tmp_path / "my.csv").write_text(rows_of(lambda i: i))
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    done = type_command(script, *typed)
+    done = start_command(script, *typed)
     assert done.returncode == code
     modules = imported(done.stderr)
     assert "hydra" in modules  # the report is there
     assert not modules & set(HEAVY)
 
 
-def test_the_help_page_shows_choices_options_and_an_example(type_command: Make) -> None:
-    page = type_command("train", "--help").stdout
+def test_the_help_page_shows_choices_options_and_an_example(start_command: Make) -> None:
+    page = start_command("train", "--help").stdout
     assert "python src/train.py optimizer=momentum" in page
     assert re.search(r"^optimizer: adagrad, adam, adamw, momentum", page, re.MULTILINE)
     assert "batch_size: 64" in page
 
 
 def test_the_config_is_shown_without_torch(
-    type_command: Make, monkeypatch: pytest.MonkeyPatch
+    start_command: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    done = type_command("train", "--cfg", "job", "optimizer.lr=0.5")
+    done = start_command("train", "--cfg", "job", "optimizer.lr=0.5")
     shown = OmegaConf.create(done.stdout)
     assert shown.optimizer.lr == 0.5
     assert "hydra" not in shown

@@ -59,17 +59,17 @@ CASES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_strangers_table_goes_to_predictions_in_three_commands(
-    name: str, type_command: Type, tmp_path: Path
+    name: str, start_command: Type, tmp_path: Path
 ) -> None:
     write, target, kind, told = CASES[name]
     write(tmp_path / f"{name}.csv", 0)
     write(tmp_path / "new.csv", 1)
-    trained = type_command("train", "data=table", f"data.path={name}.csv", f"data.target={target}")
+    trained = start_command("train", "data=table", f"data.path={name}.csv", f"data.target={target}")
     assert trained.returncode == 0, trained.stderr
     for sentence in (kind, *told):
         assert sentence in trained.stdout
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
-    made = type_command("eval", f"run={run}", "data.path=new.csv", "predict=out.csv")
+    made = start_command("eval", f"run={run}", "data.path=new.csv", "predict=out.csv")
     assert made.returncode == 0, made.stderr
     out = pl.read_csv(tmp_path / "out.csv", infer_schema_length=None)
     predicted = out[f"predicted_{target}"]
@@ -83,14 +83,14 @@ def test_a_strangers_table_goes_to_predictions_in_three_commands(
         assert out["probability_yes"].to_numpy()[out["churn"] == "yes"].mean() > 0.15
     else:
         assert (predicted == out[target]).mean() > 0.5
-    drawn = type_command("report", f"run={run}")
+    drawn = start_command("report", f"run={run}")
     assert drawn.returncode == 0, drawn.stderr
     assert (run / "report" / "importance.png").is_file()
 
 
 @pytest.mark.slow
 def test_several_targets_of_a_packed_table_are_predicted_side_by_side(
-    type_command: Type, tmp_path: Path
+    start_command: Type, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(3)
     a, b = random.normal(size=(2, 200))
@@ -99,12 +99,12 @@ def test_several_targets_of_a_packed_table_are_predicted_side_by_side(
     head = bytes.fromhex("28b52ffda0") + len(data).to_bytes(4, "little")
     packed = head + (len(data) << 3 | 1).to_bytes(3, "little") + data
     (tmp_path / "t.csv.zst").write_bytes(packed)
-    trained = type_command(
+    trained = start_command(
         "train", "data=table", "data.path=t.csv.zst", "data.target=[y 1,y2]", "model=linear"
     )
     assert trained.returncode == 0, trained.stderr
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
-    made = type_command("eval", f"run={run}", "data.path=t.csv.zst", "predict=out.csv")
+    made = start_command("eval", f"run={run}", "data.path=t.csv.zst", "predict=out.csv")
     assert made.returncode == 0, made.stderr
     out = pl.read_csv(tmp_path / "out.csv")
     for name in ("y 1", "y2"):

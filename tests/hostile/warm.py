@@ -65,7 +65,7 @@ class Case:
         code: its exit code; None for 0 if it works, 2 if it says a sentence.
         environment: variables beside the usual ones; `PYTHONPATH=.` finds the user's own code.
         memory_gib: of address space at most.
-        cpu: seconds of the processor it may take.
+        cpu, wall: seconds of the processor and of the clock it may take.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Case:
     environment: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float | None = None
     cpu: int = MOST_CPU
+    wall: int = MOST_WALL
 
     @property
     def words(self) -> list[str]:
@@ -158,7 +159,7 @@ class Warm:
         with tempfile.TemporaryDirectory(prefix="hostile-output-") as output:
             request = {
                 "argv": [str(ROOT / "src" / f"{script}.py"), *arguments],
-                "directory": str(directory), "output": output, "cpu": case.cpu,
+                "directory": str(directory), "output": output, "cpu": case.cpu, "wall": case.wall,
                 "environment": dict(case.environment), "memory_gib": case.memory_gib,
             }  # fmt: skip
             assert self._server.stdin is not None
@@ -267,7 +268,7 @@ def serve(composed: Composed) -> dict[str, Any]:
         if child == 0:
             return request
         watch = os.pidfd_open(child)
-        hung = not select.select([watch], [], [], MOST_WALL)[0]
+        hung = not select.select([watch], [], [], request["wall"])[0]
         os.close(watch)
         if hung:
             _kill(child)

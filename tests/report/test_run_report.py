@@ -258,11 +258,11 @@ def test_a_crash_leaves_the_old_report(train_run, tmp_path):
 
 
 def test_the_command_prints_its_files_and_loads_no_more_than_it_needs(
-    train_run, type_command, monkeypatch
+    train_run, start_command, monkeypatch
 ):
     run = train_run("model=point", "data=landscape", "landscape=valley", "stop.epochs=5")
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    done = type_command("report", f"run={run.path}")
+    done = start_command("report", f"run={run.path}")
     assert done.returncode == 0, done.stderr
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "matplotlib" in imported  # the list is there
