@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,11 @@ class Sharpnesses:
 
     def _measured(self, config: Mapping[str, Any], directory: Path) -> float:
         import torch
-        from torch.func import functional_call
 
         from descent.data.tensors import Chunks, split_tensors
         from descent.engine.blueprint import build_model
         from descent.engine.curvature import hessian_product, largest_curvature
-        from descent.engine.losses import criterion, penalty
+        from descent.engine.losses import Penalty, criterion, objective_at
 
         parts = {key: config.get(key) for key in ("data", "model", "loss")}
         check_targets(parts, str(directory), self.trust)
@@ -147,15 +147,8 @@ class Sharpnesses:
             )
         self.left -= size * rows
         loss, node = criterion(config, data), config.get("penalty") or {}
-        l1, l2 = node.get("l1", 0), node.get("l2", 0)
-
-        def objective(
-            named: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor
-        ) -> torch.Tensor:
-            height = loss(functional_call(model, named, (x,)), y)
-            weights = [p for p in named.values() if p.ndim > 1]
-            return height + penalty(weights, l1, l2) if l1 or l2 else height
-
+        penalties = Penalty(node.get("l1", 0.0), node.get("l2", 0.0))
+        objective = partial(objective_at, model, loss, penalties)
         x, y = split_tensors(prepared, "train", torch.device("cpu"), torch.float64)
         product, size = hessian_product(objective, parameters, Chunks(x, y))
         start = np.random.default_rng(0).standard_normal(size)

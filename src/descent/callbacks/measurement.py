@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -14,7 +13,6 @@ from torch.func import functional_call
 
 from descent.engine.learner import Learner
 from descent.engine.losses import Penalty, penalty
-from descent.engine.objective import stacked_penalty
 from descent.engine.observer import Observer, Phase
 from descent.engine.stacked_kernel import StackedKernel
 from descent.shapes import Float, Int
@@ -55,16 +53,6 @@ class RunView:
         """Return the parameters that are trained, detached."""
         return {n: p.detach() for n, p in self.model.named_parameters() if p.requires_grad}
 
-    def objective_at(
-        self, parameters: Parameters, x: Float[Tensor, "B F"], y: Tensor
-    ) -> Float[Tensor, ""]:
-        """Return the objective at other weights than the model's own, as a function of them."""
-        loss = self.loss(functional_call(self.model, parameters, (x,)), y)
-        if self.penalty != Penalty():
-            weights = [p for p in parameters.values() if p.ndim > 1]
-            loss = loss + penalty(weights, self.penalty.l1, self.penalty.l2)
-        return loss
-
     def optimizer_state(self) -> dict[str, Mapping[str, Any]]:
         """Return what the optimizer keeps of each trained parameter, by its name."""
         kept = self.learner.kernel.state(self.column)["optimizer"]["state"]
@@ -76,28 +64,38 @@ class RunView:
 
 
 class StackView:
-    """Some runs of a stack, as a measurement looks at all of them at once.
+    """Runs as a measurement looks at all of them at once: some of a stack, or any one.
 
     Args:
         learner: of all.
-        columns: theirs.
+        columns: theirs; a single one where the kernel is not that of a stack.
     """
 
     def __init__(self, learner: Learner, columns: Int[np.ndarray, " a"]) -> None:
         self.learner, self.columns, self.runs = learner, columns, learner.live[columns]
         self.rows, self.lead = learner.rows, (len(columns),)
-        at = torch.from_numpy(columns)
-        tensors = {n: t[at.to(t.device)] for n, t in learner.kernel.tensors().items()}
-        names = {n for n, p in learner.kernel.model(0).named_parameters() if p.requires_grad}
-        self.parameters = {n: t for n, t in tensors.items() if n in names}  # [a, ...]
-        self._constants = {n: t for n, t in tensors.items() if n not in names}
-        own, like = [learner.penalties[run] for run in self.runs], next(iter(tensors.values()))
-        self._l1, self._l2 = (like.new_tensor([p.l1 for p in own]),
-                              like.new_tensor([p.l2 for p in own]))  # fmt: skip
-        self._penalized = any(one != Penalty() for one in own)
+        self._model = learner.kernel.model(int(columns[0]))
+        own = dict(self._model.named_parameters())
+        names = [n for n, p in own.items() if p.requires_grad]
+        self._constants: Parameters = {}
+        if len(columns) == 1:
+            self.parameters = {n: own[n].detach().unsqueeze(0) for n in names}  # [a, ...]
+        else:
+            at = torch.from_numpy(columns)
+            tensors = {n: t[at.to(t.device)] for n, t in learner.kernel.tensors().items()}
+            self.parameters = {n: tensors.pop(n) for n in names}
+            self._constants = tensors
+        each, like = [learner.penalties[run] for run in self.runs], next(iter(own.values()))
+        self._l1, self._l2 = (like.new_tensor([p.l1 for p in each]),
+                              like.new_tensor([p.l2 for p in each]))  # fmt: skip
+        self._penalized = any(one != Penalty() for one in each)
 
     def outputs_at(self, parameters: Parameters, x: Float[Tensor, "B F"]) -> Float[Tensor, "a B C"]:
         """Return the outputs at other weights than the models' own."""
+        if len(self.columns) == 1:
+            only = {n: t[0] for n, t in parameters.items()}
+            made: Tensor = functional_call(self._model, only, (x,))
+            return made.unsqueeze(0)
         return self.learner.kernel.outputs(x, {**parameters, **self._constants})
 
     def objective_at(
@@ -108,15 +106,16 @@ class StackView:
         loss = self.learner.kernel.criterion.each(self.outputs_at(parameters, x), wanted)
         if self._penalized:
             weights = [p for p in parameters.values() if p.ndim > 2]
-            loss = loss + stacked_penalty(weights, self._l1, self._l2)
+            loss = loss + penalty(weights, self._l1, self._l2)
         return loss
 
 
 class Measurement(Observer):
     """Measures off the clock, with the model in evaluation mode, and leaves no trace in training.
 
-    Written for one run; each run of a stack has an instance of its own, which keeps its state, and
-    those of a stack may be measured at once. The recorder gives each of `metrics` a column.
+    Written for one run (`measure`), or for any number at once (`measure_all`), of which one alone
+    is the first. Each run has an instance of its own, which keeps its state. The recorder gives
+    each of `metrics` a column.
 
     Args:
         every_n_epochs: measure after each n-th epoch.
@@ -128,13 +127,17 @@ class Measurement(Observer):
     def __init__(self, every_n_epochs: int = 1) -> None:
         self.every_n_epochs = every_n_epochs
 
-    @abstractmethod
     def measure(self, run: RunView) -> dict[str, float]:
         """Return values by metric name; one that does not exist here is left out."""
+        raise NotImplementedError
 
-    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]] | None:
-        """Return the same of runs of a stack, NaN for left out; None to take them one by one."""
-        return None
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
+        """Return the same of some runs, NaN for left out."""
+        each = []
+        for column in stack.columns:  # a kernel may have one model, at the weights of one run
+            run = RunView(stack.learner, int(column))
+            each.append(self._of(run.run).measure(run))
+        return {name: np.array([one.get(name, np.nan) for one in each]) for name in self.metrics}
 
     def begin(self, learner: Learner) -> None:
         """Measure the start of new runs."""
@@ -153,7 +156,7 @@ class Measurement(Observer):
             finite = learner.kernel.place().isfinite().all(dim=1).cpu().numpy()
             # a lost run has no curvature, and the divergence callback says so
             for part in self._parts(learner, columns[finite[columns]]):
-                for name, found in self._values(learner, part).items():
+                for name, found in self.measure_all(StackView(learner, part)).items():
                     values[name][part], there[name][part] = found, ~np.isnan(found)
         for name, known in there.items():
             if known.any():
@@ -164,26 +167,17 @@ class Measurement(Observer):
     def _parts(
         self, learner: Learner, columns: Int[np.ndarray, " a"]
     ) -> Iterator[Int[np.ndarray, " b"]]:
-        """Cut runs into as many as are measured at once: what they keep then fits in memory."""
+        """Cut runs into as many as are measured at once: what they keep then fits in memory.
+
+        Runs that train in turn have modules of their own, and are measured one by one.
+        """
         x, _ = learner.rows("train")
         widest = max([x.shape[1], *(p.shape[1] for p in learner.kernel.tensors().values()
                                     if p.ndim > 1)])  # fmt: skip
-        most = max(1, MOST_KEPT // (len(x) * widest))
+        stacked = isinstance(learner.kernel, StackedKernel)
+        most = max(1, MOST_KEPT // (len(x) * widest)) if stacked else 1
         for at in range(0, len(columns), most):
             yield columns[at : at + most]
-
-    def _values(
-        self, learner: Learner, columns: Int[np.ndarray, " b"]
-    ) -> dict[str, Float[np.ndarray, " b"]]:
-        if isinstance(learner.kernel, StackedKernel) and len(columns) > 1:
-            found = self.measure_all(StackView(learner, columns))
-            if found is not None:
-                return found
-        each = []
-        for column in columns:  # a kernel may have one model, at the weights of one run
-            run = RunView(learner, int(column))
-            each.append(self._of(run.run).measure(run))
-        return {name: np.array([one.get(name, np.nan) for one in each]) for name in self.metrics}
 
     def _of(self, run: int) -> Self:
         """Return a run's own instance, made when it is first asked for."""

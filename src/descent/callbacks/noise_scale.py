@@ -6,6 +6,7 @@ Source: McCandlish et al. (2018), *An empirical model of large-batch training*, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from descent.callbacks.measurement import Measurement, Parameters, RunView, StackView
+from descent.engine.losses import objective_at
 from descent.seeds import MEASURE, stream_seed
 from descent.shapes import Float
 
@@ -97,52 +99,41 @@ class NoiseScale(Measurement):
         self.exact, self.smoothing = exact, smoothing
         self._norm = self._trace = 0.0
 
-    def measure(self, run: RunView) -> dict[str, float]:
-        """Return the noise scale at the present weights."""
-        parameters = run.trainable()
-        size = sum(p.numel() for p in parameters.values())
-        x, y = run.rows("train")
+    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
+        """Return the noise scale of each run at its present weights."""
+        size = sum(p[0].numel() for p in stack.parameters.values())
+        x, y = stack.rows("train")
 
         def gradient(x: Tensor, y: Tensor) -> Parameters:
-            return grad(run.objective_at)(parameters, x, y)
+            return grad(lambda p: stack.objective_at(p, x, y).sum())(stack.parameters)
 
         if self._is_exact(size, len(x)):
-            piece = max(1, CHUNK // size)
+            piece = max(1, CHUNK // (size * stack.lead[0]))
             chunks = zip(x.split(piece), y.split(piece), strict=True)
-            return {NAME: float(noise_scale(*exact_moments(gradient, chunks)))}
-        norm, trace = self._estimate(run, gradient, x, y)
+            return {NAME: noise_scale(*exact_moments(gradient, chunks, stack.lead))}
+        return super().measure_all(stack)  # estimates have rows of their own
+
+    def measure(self, run: RunView) -> dict[str, float]:
+        """Return an estimate at the present weights."""
+        norm, trace = self._estimate(run)
         # both averages start at 0, which their ratio does not notice
         self._norm = self.smoothing * self._norm + (1 - self.smoothing) * norm
         self._trace = self.smoothing * self._trace + (1 - self.smoothing) * trace
         return {NAME: float(noise_scale(self._norm, self._trace))}
 
-    def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]] | None:
-        """Return it of each run, where it is exact; estimates have rows of their own."""
-        size = sum(p[0].numel() for p in stack.parameters.values())
-        x, y = stack.rows("train")
-        if not self._is_exact(size, len(x)):
-            return None
-
-        def gradient(x: Tensor, y: Tensor) -> Parameters:
-            return grad(lambda p: stack.objective_at(p, x, y).sum())(stack.parameters)
-
-        piece = max(1, CHUNK // (size * stack.lead[0]))
-        chunks = zip(x.split(piece), y.split(piece), strict=True)
-        return {NAME: noise_scale(*exact_moments(gradient, chunks, stack.lead))}
-
     def _is_exact(self, size: int, rows: int) -> bool:
         return self.exact is True or (self.exact == "auto" and size * rows <= EXACT_UP_TO)
 
-    def _estimate(
-        self, run: RunView, gradient: Gradient, x: Tensor, y: Tensor
-    ) -> tuple[float, float]:
+    def _estimate(self, run: RunView) -> tuple[float, float]:
+        (x, y), parameters = run.rows("train"), run.trainable()
+        slope = grad(partial(objective_at, run.model, run.loss, run.penalty))
         rows = len(x)
         b = max(1, min(run.batch_size, rows // 4))
         seed = stream_seed(run.seed, MEASURE, run.global_step)
         order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
         batches = order[: min(BATCHES, rows // b) * b].to(x.device).split(b)
         flat = [
-            torch.cat([g.reshape(-1).double() for g in gradient(x[i], y[i]).values()])
+            torch.cat([g.reshape(-1).double() for g in slope(parameters, x[i], y[i]).values()])
             for i in batches
         ]
         small = sum(float(g.square().sum()) for g in flat) / len(flat)

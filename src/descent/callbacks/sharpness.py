@@ -58,41 +58,17 @@ class Sharpness(Measurement):
         self._vectors: dict[str, np.ndarray] = {}
         self._warned = False
 
-    def measure(self, run: RunView) -> dict[str, float]:
-        """Return the sharpness, and the stability ratio where there is one."""
-        rows = Chunks(*run.rows("train"))
-        product, size = hessian_product(run.objective_at, run.trainable(), rows)
-        value = self._largest(SHARPNESS, product, size)
-        if not np.isfinite(value):
-            return {}
-        if issubclass(run.optimizer, torch.optim.SGD):
-            limit = stable_lr(run.options, value)
-            self._say(run, value, limit)
-            return {SHARPNESS: value, STABILITY: run.lr / limit}
-        self._say(run, value, None)
-        p = _preconditioner(run)
-        if p is None:
-            return {SHARPNESS: value}
-        divided = self._largest(PRECONDITIONED, preconditioned(product, p, _decay(run)), size)
-        if not np.isfinite(divided):
-            return {SHARPNESS: value}
-        ratio = divided / stable_curvature(run.optimizer, run.options, run.lr)
-        return {SHARPNESS: value, STABILITY: ratio, PRECONDITIONED: divided}
-
-    def _largest(self, name: str, product: Product, size: int) -> float:
-        value, vector = largest_curvature(
-            product, self._start(name, size), self.tolerance, self.products
-        )
-        self._keep(name, vector)
-        return float(value)
-
     def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
-        """Return the same of each run, by products that all have together."""
+        """Return it of each run, and the stability ratio where there is one.
+
+        All runs have their products together.
+        """
         rows = Chunks(*stack.rows("train"))
         product, size = hessian_product(stack.objective_at, stack.parameters, rows, stack.lead)
         runs = [RunView(stack.learner, int(column)) for column in stack.columns]
-        value = self._largest_of(runs, SHARPNESS, product, size)
+        value = self._largest(runs, SHARPNESS, product, size)
         ratio, divided = np.full((2, len(runs)), np.nan)
+        limits: list[float | None] = [None] * len(runs)
         if issubclass(runs[0].optimizer, torch.optim.SGD):
             limits = [stable_lr(run.options, v) for run, v in zip(runs, value, strict=True)]
             ratio = np.array([run.lr for run in runs]) / limits
@@ -103,15 +79,17 @@ class Sharpness(Measurement):
                 p = np.stack([np.ones(size) if p is None else p for p in each])
                 decay = np.array([[_decay(run)] for run in runs])
                 made = preconditioned(product, p, decay)
-                divided = self._largest_of(runs, PRECONDITIONED, made, size)
+                divided = self._largest(runs, PRECONDITIONED, made, size)
                 divided = np.where(known, divided, np.nan)
-                limits = [stable_curvature(run.optimizer, run.options, run.lr) for run in runs]
-                ratio = divided / limits
+                bounds = [stable_curvature(run.optimizer, run.options, run.lr) for run in runs]
+                ratio = divided / bounds
         there = np.isfinite(value)
+        if runs[0].alone and there[0]:
+            self._of(runs[0].run)._say(runs[0], value[0], limits[0])
         found = {SHARPNESS: value, STABILITY: ratio, PRECONDITIONED: divided}
         return {name: np.where(there, of, np.nan) for name, of in found.items()}
 
-    def _largest_of(
+    def _largest(
         self, runs: Sequence[RunView], name: str, product: Product, size: int
     ) -> Float[np.ndarray, " a"]:
         each = [self._of(run.run) for run in runs]
@@ -129,8 +107,6 @@ class Sharpness(Measurement):
         self._vectors = {**self._vectors, name: vector}  # a copy's own: each run has one
 
     def _say(self, run: RunView, value: float, limit: float | None) -> None:
-        if not run.alone:
-            return
         lr, first = run.lr, run.global_step == 0
         if limit is None:
             if first and run.optimizer in ADAPTIVE:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from descent.callbacks.measurement import Measurement, RunView, StackView
+from descent.callbacks.measurement import Measurement, StackView
 from descent.data.tensors import Chunks
 from descent.shapes import Float
 
@@ -43,17 +43,8 @@ class StepNoise(Measurement):
     metrics = (NAME,)
 
     @torch.no_grad()
-    def measure(self, run: RunView) -> dict[str, float]:
-        """Return the deviation at the present weights."""
-        each = vmap(lambda output, y: run.loss(output.unsqueeze(0), y.unsqueeze(0)))
-        x, y = run.rows("train")
-        losses = torch.cat([each(run.model(xb), yb) for xb, yb in Chunks(x, y)])
-        replacement = run.windows.order == "with_replacement"
-        return {NAME: step_loss_deviation(losses, run.batch_size, replacement)}
-
-    @torch.no_grad()
     def measure_all(self, stack: StackView) -> dict[str, Float[np.ndarray, " a"]]:
-        """Return it of each run."""
+        """Return the deviation of each run at its present weights."""
         loss = stack.learner.kernel.criterion
         each = vmap(lambda output, y: loss(output.unsqueeze(0), y.unsqueeze(0)))
         pieces = [

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from descent.config.check import build
@@ -355,12 +356,30 @@ def penalized(model: nn.Module) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.ndim > 1 and p.requires_grad]
 
 
-def penalty(weights: Iterable[Tensor], l1: float | int, l2: float | int) -> Float[Tensor, ""]:
-    """Return l1 * sum |w| + l2 / 2 * sum w^2 as a scalar."""
-    total = torch.zeros(())
+def penalty(
+    weights: Iterable[Float[Tensor, "*R ..."]],
+    l1: float | Float[Tensor, " R"],
+    l2: float | Float[Tensor, " R"],
+) -> Float[Tensor, "*R"]:
+    """Return l1 * sum |w| + l2 / 2 * sum w^2: of one run, or of each of R that have numbers [R]."""
+    lead = l1.shape if isinstance(l1, Tensor) else ()
+    total = torch.zeros_like(l1) if isinstance(l1, Tensor) else torch.zeros(())
     for w in weights:
-        if l1:
-            total = total.to(w.device) + l1 * w.abs().sum()
-        if l2:
-            total = total.to(w.device) + 0.5 * l2 * w.square().sum()
+        flat = w.reshape(*lead, -1)
+        if lead or l1:
+            total = total.to(w.device) + l1 * flat.abs().sum(dim=-1)
+        if lead or l2:
+            total = total.to(w.device) + 0.5 * l2 * flat.square().sum(dim=-1)
     return total
+
+
+def objective_at(
+    model: nn.Module, criterion: Criterion, penalties: Penalty, parameters: dict[str, Tensor],
+    x: Float[Tensor, "n F"], y: Tensor,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """Return a run's objective at other parameters than its model's own, as a function of them."""
+    loss = criterion(functional_call(model, parameters, (x,)), y)
+    if penalties != Penalty():
+        weights = [p for p in parameters.values() if p.ndim > 1]
+        loss = loss + penalty(weights, penalties.l1, penalties.l2)
+    return loss

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from descent.engine.losses import Criterion
+from descent.engine.losses import Criterion, penalty
 from descent.engine.stacked_model import StackedModel, repeated
 from descent.engine.stacked_optim import Number, common, spread
 from descent.shapes import Float, Int
@@ -73,7 +73,7 @@ class Objective:
         if not self.penalizes:
             return torch.zeros_like(self._l1)
         weights = [self._model.parameters[name] for name in self._model.penalized]
-        return stacked_penalty(weights, self._l1, self._l2)
+        return penalty(weights, self._l1, self._l2)
 
     def clipped(
         self, gradients: Sequence[Float[Tensor, "A ..."]], measure: bool
@@ -99,14 +99,3 @@ class Objective:
 def _norms(gradients: Sequence[Float[Tensor, "A ..."]]) -> Float[Tensor, " A"]:
     """Return each run's 2-norm of all gradients together."""
     return torch.stack([g.flatten(1).square().sum(dim=1) for g in gradients]).sum(dim=0).sqrt()
-
-
-def stacked_penalty(
-    weights: list[Float[Tensor, "R H F"]], l1: Float[Tensor, " R"], l2: Float[Tensor, " R"]
-) -> Float[Tensor, " R"]:
-    """Return each run's l1 * sum |w| + l2 / 2 * sum w^2."""
-    total = torch.zeros_like(l1)
-    for w in weights:
-        flat = w.flatten(1)
-        total = total + l1 * flat.abs().sum(dim=1) + 0.5 * l2 * flat.square().sum(dim=1)
-    return total

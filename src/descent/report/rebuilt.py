@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.func import functional_call
 
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
 from descent.engine.blueprint import build_model
-from descent.engine.losses import criterion, penalty
+from descent.engine.losses import Penalty, criterion, objective_at
 from descent.errors import UserError
 from descent.records.run import LAST
 from descent.report.record import Record
@@ -46,16 +45,14 @@ def rebuilt(record: Record, prepared: Prepared) -> tuple[Callable[[np.ndarray], 
     x, y = split_tensors(prepared, "train", torch.device("cpu"), dtype)
     count, every = len(x), -(-len(x) // MOST_ROWS)
     x, y = x[::every], y[::every]
-    loss, (l1, l2) = criterion(record.config, record.data), record.penalties
+    loss, penalties = criterion(record.config, record.data), Penalty(*record.penalties)
     sizes = [p.numel() for p in named.values()]
 
     @torch.no_grad()
     def one(flat: torch.Tensor) -> float:
         parts = flat.split(sizes)
         own = {n: part.view(p.shape) for (n, p), part in zip(named.items(), parts, strict=True)}
-        height = float(loss(functional_call(model, own, (x,)), y))
-        weights = [w for w in own.values() if w.ndim > 1]
-        return height + float(penalty(weights, l1, l2)) if l1 or l2 else height
+        return float(objective_at(model, loss, penalties, own, x, y))
 
     def heights(theta: Float[np.ndarray, "n P"]) -> Float[np.ndarray, " n"]:
         places = torch.from_numpy(np.ascontiguousarray(theta)).to(dtype)
