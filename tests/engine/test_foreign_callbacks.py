@@ -160,6 +160,22 @@ def test_a_callback_sees_every_batch_as_plain_lightning_shows_it(window, make_jo
     hold_against_plain(job.run, plain)
 
 
+def test_after_a_break_within_an_epoch_a_callback_sees_what_follows(make_job):
+    where = f"{Watcher.__module__}.{Watcher.__name__}"
+    given = (*COMMON, f"+callbacks.mine._target_={where}", "picture=false")
+    train_plainly(make_job(*given), [Watcher()])
+    theirs = [s for s in Watcher.seen if s[0] in ("start", "end")]
+    part = make_job(*given, "stop.steps=6")  # of four an epoch
+    train(part)
+    train(make_job(f"resume={part.run.path}", "stop.steps=null", "trust=[tests]"))
+    ours = [s for s in Watcher.seen if s[0] in ("start", "end")]
+    assert len(ours) == len(theirs) - 2 * 6
+    for one, other in zip(ours, theirs[12:], strict=True):
+        assert one[:3] == other[:3]  # the hook, global_step and batch_idx
+        assert one[3] == pytest.approx(other[3], rel=1e-12)
+        assert one[4] == other[4]
+
+
 # ---- Lightning's own, and those that users write
 
 

@@ -238,6 +238,11 @@ class SeedWindows:
         """How rows are drawn."""
         return self.first.order
 
+    @property
+    def single(self) -> bool:
+        """Whether batches are handed over one by one."""
+        return self.first.single
+
     def batch_rows(self, first: int, count: int) -> list[int]:
         """Return the rows of each of `count` batches from step `first` (from 0) of an epoch."""
         return self.first.batch_rows(first, count)
@@ -247,7 +252,7 @@ class SeedWindows:
         mine = {seed: self._by_seed[seed] for seed in self.present}
         for windows in mine.values():
             windows.epoch, windows.done = self.epoch, self.done
-        if self.first.single:
+        if self.single:
             yield from self.first  # type: ignore[misc]
             return
         for together in zip(*mine.values(), strict=True):

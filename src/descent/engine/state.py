@@ -120,10 +120,23 @@ def _load(learner: Any, run: int, state: Mapping[str, Any]) -> None:
 
 
 def _tell_lightning(learner: Any) -> None:
-    """Set Lightning's counters: so many steps and whole epochs are over, and nothing else."""
+    """Set Lightning's counters: so many steps and whole epochs are over.
+
+    Of a half epoch it knows nothing where it hands over windows; where it hands over batches, what
+    its own checkpoint of a batch's end would say, so that callbacks see their true `batch_idx`.
+    """
     loop = learner.trainer.fit_loop
     steps = loop.epoch_loop.manual_optimization.optim_step_progress
     steps.total.ready = steps.total.completed = learner.step
+    within = learner.steps_in_epoch if learner.windows.single else 0
+    begun = learner.epochs_done + (within > 0)
     for span in (loop.epoch_progress.total, loop.epoch_progress.current):
-        for count in ("ready", "started", "processed", "completed"):
-            setattr(span, count, learner.epochs_done)
+        span.ready = span.started = begun
+        span.processed = span.completed = learner.epochs_done
+    if within:
+        batches = loop.epoch_loop.batch_progress
+        for span, count in ((batches.total, learner.step), (batches.current, within)):
+            span.ready = span.started = span.processed = count
+            span.completed = count - 1  # Lightning counts the last one when it goes on
+        loop.epoch_loop._batches_that_stepped = learner.step - 1
+        loop.restarting = True
