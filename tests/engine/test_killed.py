@@ -81,14 +81,19 @@ class Killed(BaseException):
     """What nobody catches."""
 
 
+@pytest.mark.parametrize("within", [False, True], ids=["after an epoch", "within one"])
 def test_runs_killed_between_their_last_checkpoint_and_their_result_end_at_once(
-    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    within: bool, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     typed = (
         "data=wine", "model.hidden=[4]", "stop.epochs=4", "callbacks.checkpoint.every_seconds=0",
         "callbacks=early_stopping", "callbacks.early_stopping.patience=1", "picture=false",
+        "data.batch_size=16", "callbacks.full_loss.every_n_steps=4",
     )  # fmt: skip
-    given = [make_job(*typed, f"optimizer.lr={lr}") for lr in (0.1, 3.0, 0.05)]
+    lrs = (0.02, 0.1, 0.01) if within else (0.1, 3.0, 0.05)
+    given = [make_job(*typed, f"optimizer.lr={lr}") for lr in lrs]
+    if within:
+        given[1].config["callbacks"]["full_loss"]["target"] = 0.5
 
     def train(name: str, resumed: bool = False) -> list[Path]:
         runs = [Run(tmp_path / f"{name}{i}") for i in range(len(given))]
@@ -113,6 +118,7 @@ def test_runs_killed_between_their_last_checkpoint_and_their_result_end_at_once(
     saved = [torch.load(tmp_path / f"part{i}/checkpoints/last.ckpt") for i in range(3)]
     assert len({state["global_step"] for state in saved}) == 1  # all at one moment
     assert {state["abreast"] for state in saved} == {2}
+    assert (saved[0]["descent"]["steps_in_epoch"] > 0) == within
     for one, other in zip(train("whole"), train("part", resumed=True), strict=True):
         hold_equal(contents(one), contents(other), one.name)
 

@@ -194,30 +194,31 @@ class Checkpoint(Observer):
 
         Continued, it will have the rows of a run that never stopped.
         """
-        self._save_runs(learner, [run for run in runs if _goes_on(learner, run)])
+        self._save_ends(learner, runs)
 
     def ended(self, learner: Learner, runs: Sequence[int]) -> None:
-        """Save the ends of runs that may go on, and with them those that stay.
+        """Save the ends of runs that may go on."""
+        if not learner.aborted:
+            for run in self._save_ends(learner, runs):
+                self._save_best(learner, run)
+
+    def _save_ends(self, learner: Learner, runs: Sequence[int]) -> list[int]:
+        """Save those of some runs that may go on, and with them the runs that stay; return them.
 
         Saved at an earlier step, those would go on from there without columns that were beside
         theirs then, and products over fewer columns may have other last bits.
         """
-        if learner.aborted:
-            return
         kept = [run for run in runs if _goes_on(learner, run)]
         if kept == list(runs) and self._may_save(learner):
             self._save_runs(learner, learner.live.tolist())
             self._saved_at = time.monotonic()
         self._save_runs(learner, kept)
-        for run in kept:
-            self._save_best(learner, run)
+        return kept
 
     def _may_save(self, learner: Learner) -> bool:
-        """Whether a whole epoch is over, and to save all runs takes little of the time."""
-        if learner.steps_in_epoch:
-            return False
+        """Whether it is time to save all runs, or takes little of it."""
         since = time.monotonic() - self._saved_at
-        return self._is_due(learner) or self._took * len(learner.live) <= SHARE * since
+        return since >= self.every_seconds or self._took * len(learner.live) <= SHARE * since
 
     def _save_runs(self, learner: Learner, runs: Sequence[int]) -> None:
         """Save runs that were not saved at this step."""
