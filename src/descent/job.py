@@ -56,6 +56,8 @@ def open_job(cfg: DictConfig) -> Job:
     Raises:
         UserError: an option or the data cannot be used, or the run cannot be continued.
     """
+    if not HydraConfig.initialized():  # a config that somebody composed knows no directory
+        raise UserError("Hydra does not run here; call descent.train(...) with the overrides.")
     hydra = HydraConfig.get()
     typed = tuple(hydra.overrides.task)
     if cfg.resume is not None:

@@ -191,6 +191,23 @@ def test_predictions_are_those_of_the_command(rows: dict[str, np.ndarray], tmp_p
     assert values == pytest.approx(metrics, rel=1e-9)
 
 
+def test_what_was_composed_or_saved_elsewhere_is_told_its_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from descent.engine.learner import Learner
+    from descent.job import open_job
+
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # of another test's job
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", overrides=["data=iris"])
+    with pytest.raises(descent.DescentError, match=r"descent\.train\(\.\.\.\) with the overrides"):
+        open_job(config)
+    with pytest.raises(descent.DescentError, match=r"descent\.load\('<run>'\)\.module"):
+        Learner.load_from_checkpoint("best.ckpt")
+
+
 # ---- sweeps and the runs of a directory
 
 

@@ -29,6 +29,7 @@ from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer, Phase
 from descent.engine.rates import Rates
 from descent.engine.state import load_all
+from descent.errors import UserError
 from descent.records.endings import Ending, Reason, Status
 from descent.records.tables import FULL_LOSS
 from descent.shapes import Float, Int
@@ -159,6 +160,10 @@ class Learner(L.LightningModule):
         """Return a split's features [n, F] and targets [n, ...]."""
         return self._data_module().tensors[split]
 
+    @classmethod
+    def load_from_checkpoint(cls, *_: Any, **__: Any) -> Any:
+        raise UserError("A checkpoint is opened with its run: descent.load('<run>').module.")
+
     def configure_optimizers(self) -> Any:
         """Build what Lightning is to know of optimizers and schedules."""
         return self.kernel.configure()
@@ -192,7 +197,7 @@ class Learner(L.LightningModule):
         )
         if self.restored is not None:
             load_all(self, self.restored)
-        self._point_windows()
+        self.on_train_epoch_start()
 
     def on_train_start(self) -> None:
         """Begin, or continue, streams and callbacks."""
@@ -210,9 +215,6 @@ class Learner(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Point the windows at this epoch."""
-        self._point_windows()
-
-    def _point_windows(self) -> None:
         self.windows.epoch, self.windows.done = self.epochs_done, self.steps_in_epoch
 
     def training_step(
@@ -315,8 +317,7 @@ class Learner(L.LightningModule):
         self.end_out_of_time()
         if self.trainer.should_stop:
             self._end_each(Ending(Reason.STOPPED, {"step": self.step}))
-        ended = self._pending()
-        if not ended:
+        if not (ended := self._pending()):
             return
         self._tell("halfway", ended)
         if len(ended) < len(self.live):
@@ -497,8 +498,7 @@ class Learner(L.LightningModule):
     def _log(self) -> None:
         """Offer the figures of a single run to callbacks that are not ours."""
         if self.runs == 1 and self.measured:
-            values = {name: float(values[0]) for name, values in self.measured.items()}
-            self.log_dict(values, logger=False)
+            self.log_dict({n: float(of[0]) for n, of in self.measured.items()}, logger=False)
 
     @property
     def _averaging(self) -> Averaging | None:
