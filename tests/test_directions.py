@@ -225,6 +225,14 @@ def test_progress_lines_tell_the_best_so_far(name: str, lower: bool) -> None:
     assert progress_tells(name, [2.0, 1.0, 3.0]) == (1.0 if lower else 3.0)
 
 
+def test_runs_that_count_no_steps_are_not_told_to_take_none_a_second() -> None:
+    progress = StatusLine(Path(), [], 3, {})
+    progress._rows, progress._board = 1, np.zeros((1, 2))  # type: ignore[assignment]
+    assert progress._figures() == "0/0 runs"
+    progress._board[0, 0] = 50.0
+    assert "run-steps/s" in progress._figures()
+
+
 def test_optuna_searches_in_the_metrics_own_direction() -> None:
     pytest.importorskip("optuna", reason="the optuna extra is not installed")
     with initialize_config_dir(CONF, version_base="1.3"):

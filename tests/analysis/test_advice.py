@@ -372,6 +372,8 @@ def test_accuracies_are_compared_by_their_errors(write_sweep: Write) -> None:
         ("optimizer.momentum", (0.0, 0.9), -1, ()),
         ("optimizer.weight_decay", (0.0, 0.1), 1, (0.2, 0.4)),
         ("optimizer.weight_decay", (0.0, 0.1), -1, ()),
+        ("penalty.l1", (0.0, 0.01), -1, ()),
+        ("penalty.l2", (0.0, 0.001, 0.01), -1, ()),
         ("model.dropout", (0.0, 0.2), 1, (0.4,)),  # not 1 - 0.8 / 2, which momentum would try
         ("model.dropout", (0.0, 0.6), 1, (0.8,)),
         ("model.dropout", (0.0, 0.5), -1, ()),
@@ -387,6 +389,15 @@ def test_halves_between_neighbours_are_geometric_and_whole_where_they_must_be() 
     assert between(0.04, 0.01) == 0.02
     assert between(16.0, 64.0, count=True) == 32.0
     assert between(0.0, 0.9) == 0.45
+
+
+def test_no_value_is_proposed_that_cannot_exist(write_sweep: Write) -> None:
+    jobs = [job(1 + l1 + s / 1e4, penalty__l1=l1, seed=s) for l1 in (0, 0.01, 0.1) for s in (0, 1)]
+    found = advised(write_sweep(jobs, shared=["data=digits"]))
+    assert found.winner is not None
+    assert found.winner.values == {"penalty.l1": 0}
+    assert not any("smaller" in sentence for sentence in found.sentences)
+    assert all(cfg.penalty.l1 >= 0 for cfg in composed(found))
 
 
 def test_dropout_at_its_edge_is_bracketed(write_sweep: Write) -> None:

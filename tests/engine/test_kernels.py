@@ -23,6 +23,7 @@ from descent.config.check import plain
 from descent.data.prepare import Description, Prepared, prepare
 from descent.data.tensors import split_tensors
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule
+from descent.engine.evaluating import Evaluator
 from descent.engine.grouping import why_alone
 from descent.engine.loop_kernel import LoopKernel
 from descent.engine.losses import Penalty, criterion, loss_for
@@ -31,6 +32,7 @@ from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.job import Job
 from descent.records.run import Run
+from descent.seeds import NOISE, stream_seed
 from descent.sweep.composing import Composed
 from descent.sweep.launching import LaunchOptions, launch
 from descent.sweep.planning import Planned
@@ -39,7 +41,7 @@ from descent.training import train_together
 
 CONF = Path(__file__).parents[2] / "conf"
 CPU = torch.device("cpu")
-STEPS = 12
+STEPS, EPOCH = 12, 3  # taken, and after how many of them schedules by epoch look
 BASE = ("trainer=float64", "stop.epochs=4", "data.batch_size=20")
 WORK = {
     "mlp": (*BASE, "data=wine", "model.hidden=[6,5]"),
@@ -125,27 +127,38 @@ Steps = tuple[np.ndarray, list[dict[str, Tensor]]]  # losses [K, R], weights of 
 
 
 def by_hand(config: dict[str, Any], data: Description, x: Tensor, y: Tensor, work: str = "") -> Any:
-    """The loop that every tutorial writes, with penalties, clipping and a schedule."""
+    """The loop that every tutorial writes, with penalties, clipping, dropout and a schedule."""
     model = build_model(config, data).double()
     optimizer = build_optimizer(config)(model.parameters())
+    torch.manual_seed(stream_seed(config["seed"], NOISE))
     schedule, loss_of = build_schedule(config, data), LOSSES.get(work, loss_for(data.task))
     scheduler, losses = schedule.make(optimizer), []
     matrices = [p for p in model.parameters() if p.ndim > 1]
-    for xb, yb in batches(x, y):
-        optimizer.zero_grad()
+
+    def objective(xb: Tensor, yb: Tensor) -> Tensor:
         outputs = model(xb)
-        loss = loss_of(outputs if yb.dtype == torch.long else outputs.reshape(yb.shape), yb)
+        loss: Tensor = loss_of(outputs if yb.dtype == torch.long else outputs.reshape(yb.shape), yb)
         for w in matrices:
             loss = loss + config["penalty"]["l1"] * w.abs().sum()
             loss = loss + config["penalty"]["l2"] / 2 * w.square().sum()
+        return loss
+
+    for step, (xb, yb) in enumerate(batches(x, y), 1):
+        optimizer.zero_grad()
+        loss = objective(xb, yb)
         loss.backward()
         if config["clip"]["norm"] is not None:
             nn.utils.clip_grad_norm_(model.parameters(), config["clip"]["norm"])
         if config["clip"]["value"] is not None:
             nn.utils.clip_grad_value_(model.parameters(), config["clip"]["value"])
         optimizer.step()
-        if schedule.interval == "step":
+        if schedule.interval == "step" or (step % EPOCH == 0 and schedule.monitor is None):
             scheduler.step()
+        elif step % EPOCH == 0:
+            model.eval()
+            with torch.no_grad():
+                scheduler.step(objective(x, y).item())
+            model.train()
         losses.append(loss.item())
     return losses, model.state_dict()
 
@@ -158,16 +171,20 @@ def single(config: dict[str, Any], data: Description) -> ModuleKernel:
     )  # fmt: skip
 
 
-def stepped(kernel: Any, runs: int, x: Tensor, y: Tensor) -> Steps:
-    """Take the steps with a kernel, as the learner does."""
-    losses = []
-    for xb, yb in batches(x, y):
+def stepped(kernel: Any, runs: int, data: Description, x: Tensor, y: Tensor) -> Steps:
+    """Take the steps with a kernel, and look at epochs, as the learner does."""
+    losses, evaluator = [], Evaluator(data, data.rows, kernel.criterion)
+    for step, (xb, yb) in enumerate(batches(x, y), 1):
         one = isinstance(kernel, ModuleKernel)
         rows = (xb, yb) if one else (xb.unsqueeze(0), yb.unsqueeze(0))
         loss, _ = kernel.step(*rows, kernel.rates.values, False)
         losses.append(loss.reshape(-1))
         if kernel.rates.per_step:
             kernel.rates.end_step()
+        if step % EPOCH == 0:
+            with kernel.evaluating(), torch.no_grad():
+                full = evaluator.losses(kernel, x, y) + kernel.penalties()
+            kernel.rates.end_epoch({"train/full_loss": full.numpy()})
     weights = [{n: t[run].clone() for n, t in kernel.tensors().items()} for run in range(runs)]
     return torch.stack(losses).numpy(), weights
 
@@ -180,19 +197,17 @@ def hold_kernels_against_hand(work: str, configs: list[dict[str, Any]]) -> None:
     stacked = StackedKernel(configs, [build_model(c, data) for c in configs], data, CPU)
     loop = LoopKernel([single(config, data) for config in configs], CPU)
     loop.bind(L.LightningModule(), 0)
+    made = {"stacked": stepped(stacked, runs, data, x, y), "loop": stepped(loop, runs, data, x, y)}
     ones = []
     for config in configs:
-        ones.append(single(config, data))
-        ones[-1].configure_alone()
-    made = {
-        "stacked": stepped(stacked, runs, x, y),
-        "loop": stepped(loop, runs, x, y),
-        "module": [stepped(one, 1, x, y) for one in ones],
-    }
+        one = single(config, data)
+        one.configure_alone()
+        one.bind_alone()
+        torch.manual_seed(stream_seed(config["seed"], NOISE))
+        ones.append(stepped(one, 1, data, x, y))
     made["module"] = (
-        np.concatenate([losses for losses, _ in made["module"]], axis=1),
-        [weights[0] for _, weights in made["module"]],
-    )
+        np.concatenate([losses for losses, _ in ones], axis=1), [own[0] for _, own in ones],
+    )  # fmt: skip
     for run, config in enumerate(configs):
         losses, state = by_hand(config, data, x, y, work)
         for name, (found, weights) in made.items():
@@ -223,17 +238,32 @@ def test_every_loss_is_the_one_that_a_hand_written_loop_takes_in_every_kernel(wo
 
 
 @pytest.mark.parametrize(
-    "scheduler",
-    [pytest.param(s, marks=() if s == "cosine" else pytest.mark.slow) for s in SCHEDULES],
+    ("scheduler", "interval"),
+    [
+        *(
+            pytest.param(name, interval, marks=() if name == "cosine" else pytest.mark.slow)
+            for name in SCHEDULES
+            for interval in ("step", "epoch")
+        ),
+        ("plateau", "epoch"),
+    ],
 )
-def test_every_schedule_by_step_gives_the_rates_of_torch_in_every_kernel(scheduler):
-    typed = (*WORK["mlp"], f"scheduler={scheduler}")
-    node = resolved(*typed, *(["scheduler.step_size=3"] if scheduler == "step" else []))
-    changes = [{"scheduler": {**node["scheduler"], "interval": "step"}, "lr": lr} for lr in
-               (0.05, 0.02, 0.1)]  # fmt: skip
-    configs = three("mlp", "momentum", changes)
+def test_every_schedule_gives_the_rates_of_torch_in_every_kernel(scheduler, interval):
+    more = {
+        "step": ("scheduler.step_size=3",),
+        "plateau": ("scheduler.patience=0", "scheduler.monitor=train/full_loss"),
+    }
+    node = resolved(*WORK["mlp"], f"scheduler={scheduler}", *more.get(scheduler, ()))["scheduler"]
+    configs = three("mlp", "momentum", [{"lr": lr} for lr in (0.05, 0.4, 0.1)])
     for config in configs:
-        config["scheduler"] = dict(changes[0]["scheduler"])
+        config["scheduler"] = {**node, "interval": interval}
+    hold_kernels_against_hand("mlp", configs)
+
+
+def test_every_kernel_draws_the_dropout_of_a_hand_written_loop():
+    configs = three("mlp", "adam", OPTIMIZERS["adam"])
+    for config in configs:
+        config["model"]["dropout"] = 0.3
     hold_kernels_against_hand("mlp", configs)
 
 
