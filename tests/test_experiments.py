@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Lasso, LogisticRegression
 
 from descent.records.pathfile import read_path
@@ -357,6 +358,11 @@ def test_logistic_regression_comes_to_the_exact_optimum(train_recipe: Recipe) ->
     lowest += 0.005 * (exact.coef_**2).sum()
     reached = metrics(run)["train/full_loss"]
     assert lowest - 1e-6 < reached < 1.001 * lowest
+    assert metrics(run)["diagnostics/excess_loss"] == pytest.approx(reached - lowest, abs=1e-7)
+    named = {name: t.double() for name, t in run.checkpoint("last")["state_dict"].items()}
+    away = [named["model.layer.weight"][0] - torch.from_numpy(exact.coef_[0])]
+    away.append(named["model.layer.bias"] - torch.from_numpy(exact.intercept_))
+    assert metrics(run)["diagnostics/distance"] == pytest.approx(torch.cat(away).norm(), rel=1e-3)
     assert metrics(run)["val/accuracy"] == pytest.approx(54 / 57)
 
 

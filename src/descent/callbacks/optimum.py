@@ -1,4 +1,7 @@
-"""The distance to the exact optimum, where one is known: least squares and landscapes."""
+"""The distance to the exact optimum, where one is known.
+
+Of least squares, of logistic regression with an L2 penalty, and of landscapes.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.func import grad_and_value, hessian
 
 from descent.callbacks.measurement import Measurement, RunView
+from descent.engine.losses import CrossEntropy, objective_at
 from descent.errors import UserError
 from descent.models.landscapes import Landscape
 from descent.models.linear import Linear
@@ -79,10 +84,48 @@ def of_least_squares(
     return Known(distance, loss)
 
 
+NEWTON, HALVINGS, FLAT = 50, 40, 1e-11  # steps, halvings of one, and slope at the end
+MOST_PARAMETERS = 1000  # whose Hessian is held
+
+
+def of_logistic_regression(objective: Callable[[Tensor], Tensor], size: int) -> Known:
+    """Return the minimum of a convex objective of P parameters, by Newton's method in float64.
+
+    Args:
+        objective: twice differentiable, maps [P] to a scalar.
+        size: P.
+
+    Where the objective does not change along some directions (all biases of softmax together), the
+    optima form a plane; the distance is to that plane.
+    """
+    theta = torch.zeros(size, dtype=torch.float64)
+    for _ in range(NEWTON):
+        slope, lowest = grad_and_value(objective)(theta)
+        values, vectors = torch.linalg.eigh(hessian(objective)(theta))
+        kept = vectors[:, values > values.max() * size * torch.finfo(torch.float64).eps]
+        if slope.abs().max() < FLAT:
+            break
+        curved = values[-kept.shape[1] :]
+        step = kept @ ((kept.T @ slope) / curved)
+        share = 1.0
+        for _ in range(HALVINGS):
+            if objective(theta - share * step) <= lowest:
+                break
+            share /= 2
+        theta = theta - share * step
+    best = theta
+
+    def distance(given: Tensor) -> float:
+        return float((kept.T @ (given.double().cpu() - best)).norm())
+
+    return Known(distance, float(objective(best)))
+
+
 class Optimum(Measurement):
     """Records |θ - θ*| and L(θ) - L(θ*).
 
-    Costs one singular value decomposition of the training rows at the start, then next to nothing.
+    Costs one singular value decomposition of the training rows at the start, or some Hessians of a
+    logistic regression, then next to nothing.
 
     Args:
         every_n_epochs: measure after each n-th epoch.
@@ -111,20 +154,35 @@ class Optimum(Measurement):
 
 
 def known_optimum(run: RunView) -> Known:
-    """Return the optimum of a landscape or of least squares.
+    """Return the optimum of a landscape, of least squares or of logistic regression.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none of them.
     """
     model = run.model
     if isinstance(model, Point):
         return of_landscape(model.landscape)
-    squares = run.loss.is_squared_error and isinstance(model, Linear)
-    if not squares or run.penalty.l1:
+    x, y = run.rows("train")
+    parameters = run.trainable()
+    sizes = [p.numel() for p in parameters.values()]
+    linear = isinstance(model, Linear) and not run.penalty.l1
+    logistic = linear and run.penalty.l2 and type(run.loss.loss) is CrossEntropy
+    if logistic and sum(sizes) <= MOST_PARAMETERS:
+        rows = x.double().cpu(), y.cpu() if y.dtype == torch.long else y.double().cpu()
+
+        def objective(flat: Tensor) -> Tensor:
+            parts = zip(parameters.items(), flat.split(sizes), strict=True)
+            at = {name: part.view(p.shape) for (name, p), part in parts}
+            with torch.autocast("cpu", enabled=False):  # of a run in mixed precision
+                return objective_at(model, run.loss, run.penalty, at, *rows)
+
+        return of_logistic_regression(objective, sum(sizes))
+    if not (linear and run.loss.is_squared_error):
         raise UserError(
             "diagnostics=[optimum] knows the optimum of least squares (model=linear, regression, "
-            "loss=mse, no weights, penalty.l1=0) and of landscapes only; take it out."
+            "loss=mse, no weights, penalty.l1=0), of logistic regression (model=linear, classes, "
+            f"penalty.l2 above 0, penalty.l1=0, at most {MOST_PARAMETERS:,} parameters) and of "
+            "landscapes only; take it out."
         )
-    x, y = run.rows("train")
     has_bias = "layer.bias" in dict(model.named_parameters())
     return of_least_squares(x, y, has_bias, float(run.penalty.l2))
