@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -22,6 +23,7 @@ from descent.job import Job
 from descent.records.run import Run
 
 ROOT = Path(__file__).parents[1]
+LEFT_OUT = ("hidden", "activation", "dropout", "init")  # of model=mlp, for classes without them
 
 Refused = Callable[..., str]
 Make = Callable[..., Any]
@@ -136,6 +138,23 @@ def test_an_argument_the_optimizer_does_not_take_gets_one_sentence(
     assert contents(tmp_path) == {}
 
 
+class Several(torch.nn.Linear):
+    """Returns its outputs, and something beside them."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x), len(x)
+
+
+class Keeping(torch.nn.Linear):
+    """Keeps something beside its tensors."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 0}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.calls = state["calls"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -157,6 +176,10 @@ def test_an_argument_the_optimizer_does_not_take_gets_one_sentence(
         (["model._target_=torch.nn.Linear", "+model.out_features=7", "~model.hidden",
           "~model.activation", "~model.dropout", "~model.init"],
          r"turns 2 rows into outputs of shape \(2, 7\), but the data need \(2, 3\)"),
+        ([f"model._target_={__name__}.Several", *(f"~model.{k}" for k in LEFT_OUT)],
+         r"returns a tuple; return one tensor of outputs \(2, 3\) for 2 rows"),
+        ([f"model._target_={__name__}.Keeping", *(f"~model.{k}" for k in LEFT_OUT)],
+         r"state_dict holds '_extra_state', a dict and no tensor"),
         (["trainer.accelerator=abacus"], r"The trainer refuses its settings: .*abacus"),
         (["model._target_=descent.data.line.three_points", "~model.hidden", "~model.activation",
           "~model.dropout", "~model.init"], r"model._target_ makes a Arrays, not a torch.nn.Mod"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,14 @@ from descent.dashboard.rows import Rows
 from descent.engine.blueprint import build_schedule
 from descent.engine.rates import Rates, Track
 from descent.errors import UserError
-from descent.metrics import METRICS, check_metrics, default_metric, metric_named, settled_mode
+from descent.metrics import (
+    METRICS,
+    check_metrics,
+    default_metric,
+    metric_named,
+    settled_mode,
+    take_mode,
+)
 from descent.records.endings import Status
 from descent.sweep.status import StatusLine
 
@@ -242,12 +249,47 @@ def test_optuna_searches_in_the_metrics_own_direction() -> None:
             cfg.optimized_metric = name
         assert cfg.hydra.sweeper.direction == ("minimize" if lower else "maximize")
         check_direction(cfg)
+        with open_dict(cfg):  # a metric's own counts, and one that is asked for where it has none
+            cfg.optimized_metric, cfg.optimized_mode = SHARP, "min" if lower else "max"
+        assert cfg.hydra.sweeper.direction == ("minimize" if lower else "maximize")
+        with open_dict(cfg):
+            cfg.optimized_metric, cfg.optimized_mode = name, "auto"
         wrong = "maximize" if lower else "minimize"
         other = OmegaConf.create(
             {"optimized_metric": name, "hydra": {"sweeper": {"direction": wrong}}}
         )
         with pytest.raises(UserError, match=f"direction={wrong} contradicts"):
             check_direction(other)
+
+
+SHARP = "diagnostics/sharpness"  # of which neither more nor less is better by itself
+
+
+@pytest.fixture(params=["min", "max"])
+def asked(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Return whether a config calls less of the sharpness better."""
+    take_mode({"optimized_metric": SHARP, "optimized_mode": request.param})
+    yield request.param == "min"
+    take_mode({"optimized_metric": SHARP})
+
+
+@pytest.mark.parametrize(
+    "better",
+    [
+        *(lambda name, values, keeps=keeps: keeps(name, values) == 3
+          for keeps in (one_keeps, stack_keeps)),
+        *(lambda name, values, stops=stops: not stops(name, values)
+          for stops in (one_stops, stack_stops, lightnings_stops, one_cuts_lr, stack_cuts_lr)),
+        *(lambda name, values, prefers=prefers: prefers(name, values) == 2
+          for prefers in (summary_prefers, dashboard_prefers, report_prefers)),
+        lambda name, values: progress_tells(name, values) == values[-1],
+    ],
+)  # fmt: skip
+def test_a_direction_that_a_config_gives_is_everybodys(
+    asked: bool, better: Callable[[str, list[float]], bool]
+) -> None:
+    assert better(SHARP, planted(asked))
+    assert not better(SHARP, planted(not asked))
 
 
 def test_no_metric_is_missing_from_the_table() -> None:
@@ -276,9 +318,11 @@ def config(**changes: Any) -> dict[str, Any]:
     stopper = {"_target_": "lightning.pytorch.callbacks.EarlyStopping", "monitor": "val/loss"}
     watched = {k: changes.pop(k) for k in ("monitor", "mode", "_target_") if k in changes}
     full = {"_target_": "descent.callbacks.full_loss.FullLoss"}
+    sharpness = {"_target_": "descent.callbacks.sharpness.Sharpness"}
     return {
         "optimized_metric": "val/loss", "test": True, "data": {}, "model": {}, "scheduler": {},
-        "callbacks": {"full_loss": full, "stopper": {**stopper, **watched}}, **changes,
+        "callbacks": {"full_loss": full, "sharpness": sharpness,
+                      "stopper": {**stopper, **watched}}, **changes,
     }  # fmt: skip
 
 
@@ -288,6 +332,9 @@ TABLE = {"task": "regression", "rows": {"train": 8, "val": 8, "test": 0}}
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"optimized_metric": "val/loss", "optimized_mode": "max"},
+         r"^optimized_mode=max contradicts optimized_metric=val/loss, .* leave optimized_mode at"),
+        ({"optimized_metric": SHARP}, r"give optimized_mode=min or optimized_mode=max\.$"),
         ({"optimized_metric": "val/rsme"}, r"did you mean 'val/rmse'\? This task records train/lo"),
         ({"optimized_metric": "val/accuracy"}, "is not recorded. This task records train/loss"),
         ({"optimized_metric": "test/rmse"}, r"no rows are kept for the test \(data.test"),

@@ -46,7 +46,7 @@ from descent.errors import (
 from descent.files.atomic import FATAL, foreign, write_error
 from descent.files.bounded import REFERENCE
 from descent.files.claims import all_claimed, claim, hold, let_all_go, undo
-from descent.metrics import default_metric, direction, measured
+from descent.metrics import AUTO, default_metric, direction, measured
 from descent.records import document
 from descent.records.run import LOG, NOTHING, SWEEP, Run, discard
 from descent.signals import Interrupted, answering, unwind
@@ -320,7 +320,7 @@ def check_direction(config: DictConfig) -> None:
     asked = config.hydra.sweeper.get("direction")
     if not isinstance(asked, str):  # no search, or one of several metrics
         return
-    own = direction(str(config.optimized_metric))
+    own = direction(str(config.optimized_metric), str(config.get("optimized_mode", AUTO)))
     if asked != own:
         raise UserError(
             f"hydra.sweeper.direction={asked} contradicts optimized_metric="

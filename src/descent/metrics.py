@@ -356,48 +356,72 @@ def check_asked(asked: Sequence[str], task: str) -> None:
 # ---- directions
 
 
+# What `optimized_mode` said of metrics that have no direction of their own, as the last config did.
+ASKED: dict[str, str] = {}
+OPTIMIZED = ("optimized_metric", "optimized_mode")  # the options
+
+
+def take_mode(config: Mapping[str, Any]) -> None:
+    """Let all who compare by a config's metric do so in the direction that it gives."""
+    name, mode = (config.get(option, AUTO) for option in OPTIMIZED)
+    ASKED.pop(name, None)
+    if mode != AUTO:
+        ASKED[name] = mode
+
+
+def mode_of(name: str) -> str | None:
+    """Return `min` or `max`: a metric's own, else the one that was asked for; None for neither."""
+    metric = metric_named(name)
+    return (metric.mode if metric else None) or ASKED.get(name.removeprefix("best/"))
+
+
 def lower_is_better(name: str) -> bool:
     """Whether less of a metric is better.
 
     Raises:
         UserError: its direction is not known.
     """
-    metric = metric_named(name)
-    if metric is None or metric.lower is None:
+    mode = mode_of(name)
+    if mode is None:
         raise UserError(f"Nothing says whether more or less of '{name}' is better{_near(name)}")
-    return metric.lower
+    return mode == MIN
 
 
-def direction(name: str) -> str:
+def direction(name: str, mode: str = AUTO) -> str:
     """Return `minimize` or `maximize`, as searches call it."""
+    if mode != AUTO and mode_of(name) is None:
+        return "minimize" if mode == MIN else "maximize"
     return "minimize" if lower_is_better(name) else "maximize"
 
 
-def settled_mode(monitor: str, mode: str = AUTO, where: str = "") -> str:
+def settled_mode(
+    monitor: str, mode: str = AUTO, where: str = "", options: tuple[str, str] = ("monitor", "mode")
+) -> str:
     """Return `min` or `max` for who watches a metric.
 
     Args:
         monitor: the metric.
         mode: what was asked for; `auto` for the metric's own direction.
         where: the node in the config, for sentences.
+        options: the names of both there.
 
     Raises:
         UserError: the mode contradicts the metric, or nothing says which way is better.
     """
-    metric, node = metric_named(monitor), f"{where}." if where else ""
-    own = metric.mode if metric else None
+    given, asked = (f"{where}.{option}" if where else option for option in options)
+    own = mode_of(monitor)
     if mode not in (MIN, MAX, AUTO):
-        raise UserError(f"{node}mode={mode} does not fit: it must be auto, min or max.")
+        raise UserError(f"{asked}={mode} does not fit: it must be auto, min or max.")
     if own is None and mode == AUTO:
         raise UserError(
-            f"Nothing says whether more or less of {node}monitor={monitor} is better; give "
-            f"{node}mode=min or {node}mode=max."
+            f"Nothing says whether more or less of {given}={monitor} is better; give {asked}=min "
+            f"or {asked}=max."
         )
     if own is not None and mode not in (AUTO, own):
         way = "lower" if own == MIN else "higher"
         raise UserError(
-            f"{node}mode={mode} contradicts {node}monitor={monitor}, which is better the {way} it "
-            f"is; leave {node}mode at auto."
+            f"{asked}={mode} contradicts {given}={monitor}, which is better the {way} it is; leave "
+            f"{asked} at auto."
         )
     return mode if own is None else own
 
@@ -454,7 +478,9 @@ def check_metrics(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     name = config["optimized_metric"]
     if name not in known:
         raise UserError(f"optimized_metric={name} is not recorded{_instead(name, known, rows)}")
-    lower_is_better(name)
+    ASKED.pop(name, None)
+    settled_mode(name, config.get(OPTIMIZED[1], AUTO), options=OPTIMIZED)
+    take_mode(config)
     during = [name for name in known if not name.startswith("test/")]
     for where, node in _nodes(config, monitoring=True):
         _check_monitor(where, node, during, rows, _has_foreign_code(config))

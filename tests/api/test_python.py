@@ -197,14 +197,15 @@ def test_what_was_composed_or_saved_elsewhere_is_told_its_function(
     from hydra import compose, initialize_config_dir
 
     from descent.engine.learner import Learner
+    from descent.errors import UserError
     from descent.job import open_job
 
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)  # of another test's job
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = compose("train", overrides=["data=iris"])
-    with pytest.raises(descent.DescentError, match=r"descent\.train\(\.\.\.\) with the overrides"):
+    with pytest.raises(UserError, match=r"descent\.train\(\.\.\.\) with the overrides"):
         open_job(config)
-    with pytest.raises(descent.DescentError, match=r"descent\.load\('<run>'\)\.module"):
+    with pytest.raises(UserError, match=r"descent\.load\('<run>'\)\.module"):
         Learner.load_from_checkpoint("best.ckpt")
 
 

@@ -24,7 +24,7 @@ from descent.analysis.targets import Hit
 from descent.analysis.trials import Study, Trial, Value, label, number_in, short, text
 from descent.config.spelling import command_words
 from descent.errors import UserError, did_you_mean, joined
-from descent.metrics import metric_named
+from descent.metrics import MIN, mode_of
 from descent.records.endings import Status
 
 LATE, LATE_SHARE = "late full loss", 0.1
@@ -196,8 +196,8 @@ def _told(name: str, entries: Sequence[Entry]) -> str:
 def _lower(name: str) -> bool | None:
     if name in TIMES or name == LATE:
         return True
-    metric = metric_named(name)
-    return None if metric is None else metric.lower
+    mode = mode_of(name)
+    return None if mode is None else mode == MIN
 
 
 def _ranked(name: str, entries: Sequence[Entry]) -> str:

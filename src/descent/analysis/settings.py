@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 from descent.analysis.targets import FULL_LOSS, Hit, choose_target
 from descent.analysis.trials import ENDED, Study, Trial, Value, problem_keys
-from descent.metrics import lower_is_better, metric_named
+from descent.metrics import lower_is_better, mode_of
 from descent.records.endings import Status
 
 UNITS = {"steps": "step", "samples": "samples", "seconds": "seconds"}  # fields of a hit
@@ -118,8 +118,7 @@ def is_stopped(study: Study) -> bool:
 
 def directed(name: str) -> bool:
     """Whether more or less of a column is known to be better."""
-    metric = metric_named(name)
-    return metric is not None and metric.lower is not None
+    return mode_of(name) is not None
 
 
 def _measured(study: Study) -> list[str]:

@@ -107,7 +107,8 @@ class Runs:
         """
         from descent.analysis.summary import score
         from descent.config.options import is_problem
-        from descent.metrics import lower_is_better
+        from descent.metrics import lower_is_better, mode_of
+        from descent.records.run import Run
 
         if self._of_sweep and metric is None:
             from descent.analysis.best import best_run
@@ -129,6 +130,8 @@ class Runs:
                 told = " and ".join(sorted(named)) or "nothing"
                 raise DescentError(f"The runs optimized {told}; say what counts: best('val/loss').")
             (metric,) = named
+            if mode_of(metric) is None:  # it says which way is better
+                Run(Path(self._rows[0]["directory"])).config()
         scores = [(s, row) for row in self._rows if (s := score(row, metric)) is not None]
         if not scores:
             raise DescentError(f"No run of {self.directory} has ended well with a '{metric}'.")

@@ -159,6 +159,7 @@ RULES: dict[str, Rule] = {
     "picture": Rule(bool, words=("auto",)),
     "test": BOOL,
     "optimized_metric": TEXT,
+    "optimized_mode": MODE,
     "lesson.question": Rule(str, words=(None,)),
     "lesson.measures": Rule(str, each=True),
     "base_lr": _positive(),

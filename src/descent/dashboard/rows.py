@@ -12,6 +12,7 @@ from descent.analysis.summary import swept
 from descent.config.spelling import command
 from descent.dashboard.hparams import recorded_options
 from descent.errors import UserError
+from descent.metrics import take_mode
 from descent.records.multirun import JOBS, compare, inside, is_sweep, runs_below
 from descent.records.run import SWEEP, Run
 from descent.records.tables import FULL_LOSS
@@ -153,6 +154,8 @@ def _figures(run: Path) -> dict[str, Any]:
 
 def _metric(run: Path) -> str:
     try:
-        return str(Run(run).result().get("optimized_metric") or METRIC)
+        name = Run(run).result().get("optimized_metric") or METRIC
+        take_mode(Run(run).config())
+        return str(name)
     except UserError:
         return METRIC

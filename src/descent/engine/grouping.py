@@ -23,8 +23,8 @@ from descent.errors import UserError
 Config = Mapping[str, Any]
 
 # Numbers, and whole choices, in which the runs of a stack may differ.
-FREE = ("seed", "name", "optimized_metric", "lesson", "scheduler", "penalty", "clip", "landscape",
-        "tuned", "paths", "picture", "sweep_dir", "after", "resume", "trust",
+FREE = ("seed", "name", "optimized_metric", "optimized_mode", "lesson", "scheduler", "penalty",
+        "clip", "landscape", "tuned", "paths", "picture", "sweep_dir", "after", "resume", "trust",
         "base_lr", "lr_scaling", "reference_batch")  # fmt: skip
 FREE_WITHIN = {"model": ("init", "start"), "stop": ("loss",)}  # of the model: where it is our own
 

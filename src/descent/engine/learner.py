@@ -112,7 +112,6 @@ class Learner(L.LightningModule):
 
     @property
     def runs(self) -> int:
-        """R."""
         return len(self.seeds)
 
     @property
@@ -208,8 +207,9 @@ class Learner(L.LightningModule):
         for run, state in enumerate(self.restored or ()):
             self.kernel.load_streams(run, state["descent"])
         self._tell("begin")
-        if self.restored is not None:
-            self._let_go(self._pending())
+        if self.restored is not None:  # some had ended: within an epoch, before that was looked at
+            go = self._end_half if self.steps_in_epoch else self._let_go
+            go(self._pending())
         self.restored = None
         self.clock.start()
 
@@ -327,6 +327,8 @@ class Learner(L.LightningModule):
 
     def _end_half(self, ended: Sequence[int]) -> None:
         """Look at the half epoch of runs that end with it, and let go of them."""
+        if not ended:
+            return
         columns = self.columns(ended)
         self._look(columns)
         self._tell("epoch", columns, phases=(Phase.KEEP,))
@@ -530,12 +532,10 @@ class Learner(L.LightningModule):
         self.evaluator.add(self.kernel.outputs(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
-        """Hand the validation metrics over."""
         self.measured = self._validated = self.evaluator.take("val")
         self._log()
 
     def on_test_epoch_end(self) -> None:
-        """Hand the test metrics over."""
         self.measured = self.evaluator.take("test")
         self._log()
 

@@ -46,7 +46,7 @@ from descent.files.schema import (
     told,
 )
 from descent.metrics import NAMES as METRIC_NAMES
-from descent.metrics import take_own
+from descent.metrics import take_mode, take_own
 from descent.records.document import speakable
 from descent.records.endings import Reason, Status
 
@@ -261,6 +261,7 @@ class Run:
             )
         self._check(CONFIG, check_config, config)
         take_own(config)
+        take_mode(config)
         return config
 
     def data(self) -> Description:
