@@ -362,7 +362,9 @@ def test_logistic_regression_comes_to_the_exact_optimum(train_recipe: Recipe) ->
     named = {name: t.double() for name, t in run.checkpoint("last")["state_dict"].items()}
     away = [named["model.layer.weight"][0] - torch.from_numpy(exact.coef_[0])]
     away.append(named["model.layer.bias"] - torch.from_numpy(exact.intercept_))
-    assert metrics(run)["diagnostics/distance"] == pytest.approx(torch.cat(away).norm(), rel=1e-3)
+    assert metrics(run)["diagnostics/distance"] == pytest.approx(
+        float(torch.cat(away).norm()), rel=1e-3
+    )
     assert metrics(run)["val/accuracy"] == pytest.approx(54 / 57)
 
 
