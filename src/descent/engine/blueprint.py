@@ -198,9 +198,24 @@ def _sizes(description: Description) -> dict[str, int]:
 
 @torch.no_grad()
 def _check_outputs(model: nn.Module, x: Tensor, outputs: int) -> None:
-    """Refuse a model whose outputs a loss would broadcast instead of compare."""
-    shape = tuple(model.eval()(x).shape)
+    """Refuse a model whose outputs a loss would broadcast instead of compare, or cannot take.
+
+    Refuse one that keeps other things than tensors, too, since best weights are tensors.
+    """
+    made = model.eval()(x)
     model.train()
+    for name, kept in model.state_dict().items():
+        if not isinstance(kept, Tensor):
+            raise UserError(
+                f"The model's state_dict holds '{name}', a {type(kept).__name__} and no tensor, "
+                "which best weights here cannot; keep it in a buffer, or leave get_extra_state out."
+            )
+    if not isinstance(made, Tensor):
+        raise UserError(
+            f"The model returns a {type(made).__name__}; return one tensor of outputs "
+            f"{(len(x), outputs)} for {len(x)} rows."
+        )
+    shape = tuple(made.shape)
     if shape != (len(x), outputs):
         raise UserError(
             f"The model turns {len(x)} rows into outputs of shape {shape}, but the data need "
