@@ -360,10 +360,10 @@ def test_whatever_runs_alone_runs_together_with_the_same_figures(
             assert a.columns == b.columns
             for column in set(a.columns) - {"seconds"}:
                 x, y = (t[column].cast(pl.Float64, strict=False).to_numpy() for t in (a, b))
-                np.testing.assert_allclose(y, x, rtol=1e-9, atol=1e-12, err_msg=column)
+                np.testing.assert_allclose(y, x, rtol=1e-10, atol=1e-12, err_msg=column)
         first, second = one.checkpoint("last"), job.run.checkpoint("last")
         for key, value in first["state_dict"].items():
-            torch.testing.assert_close(second["state_dict"][key], value, rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(second["state_dict"][key], value, rtol=1e-10, atol=1e-12)
         assert first["callbacks"].keys() == second["callbacks"].keys()
         assert one.result()["reason"] == job.run.result()["reason"]
         csvs = [sorted(p.name for p in r.path.rglob("metrics.csv")) for r in (one, job.run)]
