@@ -73,13 +73,26 @@ class Work:
         return self.epochs * -(-len(x) // batch_size)
 
 
-def by_hand(work: Work) -> Callable[[], object]:
-    """Return the loop a careful user writes: data in memory, one index per batch, no framework."""
+def by_hand(work: Work, measures: bool = False) -> Callable[[], object]:
+    """Return the loop a careful user writes: data in memory, one index per batch, no framework.
+
+    Args:
+        work: what is trained.
+        measures: whether it measures the losses of all training and validation rows every epoch.
+    """
     x, y, model, make, loss_of, batch_size = work.parts()
     optimizer = make(model.parameters())
+    whole = [(x, y), work.rows("val")] if measures else []
+
+    def measured() -> list[float]:
+        model.eval()
+        with torch.no_grad():
+            found = [loss_of(model(x), y).item() for x, y in whole]
+        model.train()
+        return found
 
     def fit() -> list[float]:
-        losses = []
+        losses, full = [], []
         for _ in range(work.epochs):
             order = torch.randperm(len(x), device=x.device)
             for at in range(0, len(x), batch_size):
@@ -89,6 +102,7 @@ def by_hand(work: Work) -> Callable[[], object]:
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
+            full.append(measured())
         return losses
 
     return fit

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,13 +19,56 @@ from pathlib import Path
 import numpy as np
 import torch
 from contenders import Work
+from overhead import MLP
+from slopes import kernel_seconds, run_step
+from timing import claim, print_table
 from torch import nn
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / ".venv-jax"
 LEAST = (0, 12)
 MINUTES = 3  # that installing it may take
+SIZES = (8, 64, 256)  # R
+STEP, RECORDED = 0.9, 1.3  # targets: of JAX's time, a step alone and with all its records
 ASKED = "import jax; print(jax.__version__)"
+
+
+def main(rounds: int = 2) -> bool:
+    """Print a run-step here and in JAX; return whether the targets are met.
+
+    Raises:
+        RuntimeError: there is no JAX, and none can be had.
+        AssertionError: the two do not train alike.
+    """
+    found = python()
+    if isinstance(found, str):
+        raise RuntimeError(f"not compared with JAX: {found}")
+    rows = [beside(Work("MLP", MLP, max(3, 240 // runs)), runs, rounds) for runs in SIZES]
+    header = ["stacked", "a run-step", "with all records", "in JAX", "ratio", "ratio with records"]
+    print_table(f"MLP 64-128-128-10 in JAX {found[1]}, jit(scan(vmap)), one core", header, rows)
+    held = [claim(f"an MLP run-step, R = {r[0]}, of JAX's", float(r[-2]), STEP, "times")
+            for r in rows]  # fmt: skip
+    held += [claim(f"the same with all records, R = {r[0]}", float(r[-1]), RECORDED, "times")
+             for r in rows]  # fmt: skip
+    return all(held)
+
+
+def beside(work: Work, runs: int, rounds: int) -> list[str]:
+    """Return a row: a run-step here, bare and with all records, and in JAX; losses are the same."""
+    bare, whole, theirs = [], [], []
+    for _ in range(rounds):
+        seconds, losses = kernel_seconds(work, runs)
+        there, expected = run_step_seconds(work, runs)
+        np.testing.assert_allclose(losses, expected, rtol=2e-3)
+        bare.append(seconds * 1e6)
+        theirs.append(there * 1e6)
+        whole.append(run_step(work, runs, 1) * 1e6)
+    ratios = [
+        statistics.median(a / b for a, b in zip(each, theirs, strict=True))
+        for each in (bare, whole)
+    ]
+    figures = [f"{statistics.median(each):.0f} us" for each in (bare, whole, theirs)]
+    return [f"{runs}", *figures, *(f"{ratio:.2f}" for ratio in ratios)]
 
 
 @cache
@@ -42,17 +86,24 @@ def python() -> tuple[str, str] | str:
     if newer is None:
         return "jax 0.12 needs Python 3.12 or newer, and none is found"
     print(f"making {OWN.name} with {newer} and jax, once", flush=True)
-    for line in ([newer, "-m", "venv", str(OWN)], [str(own), "-m", "pip", "install", "-q",
-                 "--disable-pip-version-check", "jax>=0.12"]):  # fmt: skip
-        try:
-            done = subprocess.run(line, capture_output=True, text=True, timeout=60 * MINUTES)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{' '.join(line[1:4])} failed: {error}"
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            return f"{' '.join(line[1:4])} failed: {last}"
+    pip = [str(own), "-m", "pip", "install", "-q", "--disable-pip-version-check", "jax>=0.12"]
+    for line in ([newer, "-m", "venv", str(OWN)], pip):
+        failed = _failed(line) and _failed(line)  # once more, if the network was slow to answer
+        if failed is not None:
+            return failed
     found = _release(str(own))
     return (str(own), found) if found else f"{OWN.name} has no jax 0.12"
+
+
+def _failed(line: list[str]) -> str | None:
+    """Run a command; return why it failed, if it did."""
+    what = " ".join(line[1:4])
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60 * MINUTES)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{what} failed: {error}"
+    last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return f"{what} failed: {last}" if done.returncode else None
 
 
 def _release(executable: str) -> str | None:

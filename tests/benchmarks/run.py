@@ -1,6 +1,10 @@
 """All benchmarks, or those named: `make bench ARGS="overhead rows"`; twelve minutes at most.
 
-Each prints its tables; the last table holds every claim against its target.
+Each prints its tables; the last table holds every claim against its target. One that fails says
+so, and the others go on.
+
+    rounds=1                # of each, to see that they run: figures need the usual two to nine
+    tree=../descent-old     # commands (startup, multiruns) are those of another checkout
 """
 
 from __future__ import annotations
@@ -17,7 +21,11 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-ALL = ("startup", "rows", "overhead", "memory", "stacks", "tables")
+# seconds that each takes on two cores, where nothing else runs
+BUDGET = {
+    "startup": 110, "rows": 10, "overhead": 80, "memory": 25, "multiruns": 170, "slopes": 140,
+    "jax_stack": 110, "tables": 45,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -27,25 +35,24 @@ def main() -> int:
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path(__file__).parent))
     logging.disable(logging.WARNING)
-    chosen = sys.argv[1:] or list(ALL)
-    unknown = [name for name in chosen if name not in ALL]
-    if unknown:
-        print(
-            f"error: there is no benchmark '{unknown[0]}'; choose from {', '.join(ALL)}.",
-            file=sys.stderr,
-        )
-        return 2
     import timing
 
+    try:
+        chosen, rounds = _asked(sys.argv[1:])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     began, broken = time.perf_counter(), []
     for name in chosen:
         started = time.perf_counter()
         try:
-            importlib.import_module(name).main()
-        except Exception:  # the others are worth having
+            importlib.import_module(name).main(**rounds)
+        except Exception as error:  # the others are worth having
             traceback.print_exc()
+            print(f"\n{name} could not be measured: {error}", flush=True)
             broken.append(name)
-        print(f"\n({name}: {time.perf_counter() - started:.0f} s)", flush=True)
+        spent = time.perf_counter() - started
+        print(f"\n({name}: {spent:.0f} s, planned {BUDGET[name]})", flush=True)
     timing.print_table("Targets", ["claim", "measured", "target", ""], timing.CLAIMS)
     missed = sum(row[-1] == "missed" for row in timing.CLAIMS)
     took = (time.perf_counter() - began) / 60
@@ -54,6 +61,31 @@ def main() -> int:
     if broken:
         print(f"error: {', '.join(broken)} could not be measured.", file=sys.stderr)
     return 1 if missed or broken else 0
+
+
+def _asked(words: list[str]) -> tuple[list[str], dict[str, int]]:
+    """Return which benchmarks are asked for, and how many rounds of each.
+
+    Raises:
+        ValueError: a word is none of theirs.
+    """
+    import timing
+
+    chosen, rounds = [], {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "rounds" and value.isdecimal() and int(value):
+            rounds["rounds"] = int(value)
+        elif key == "tree" and Path(value, "src", "train.py").is_file():
+            os.environ[timing.TREE] = str(Path(value).resolve())
+        elif word in BUDGET:
+            chosen.append(word)
+        else:
+            raise ValueError(
+                f"there is no benchmark '{word}'; choose from {', '.join(BUDGET)}, rounds=1, and "
+                "tree=DIRECTORY with another checkout."
+            )
+    return chosen or list(BUDGET), rounds
 
 
 def _machine() -> str:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from timing import claim, interleave, print_table
+from timing import claim, interleave, print_table, script
 
-TRAIN = str(Path(__file__).parents[2] / "src" / "train.py")
 QUICK, WHOLE, SIX, COMBINATION = 0.5, 3.5, 3.0, 20.0  # seconds, and milliseconds
 GROUPS = ("-m", "data=three_points", "model=linear", "stop.steps=1", "report=false",
           "optimizer=sgd,momentum,nesterov,adagrad,rmsprop,adam,adamw")  # fmt: skip
@@ -20,19 +17,20 @@ SCHEDULERS = "constant,step,exponential,inverse_time,cosine,warmup_cosine"
 
 def main(rounds: int = 3) -> bool:
     """Print the table; return whether the targets are met."""
+    train = script()
     quick = {
-        "`--help`": [TRAIN, "--help"],
-        "`--cfg job`": [TRAIN, "--cfg", "job"],
-        "a mistyped option": [TRAIN, "optimizer.lrr=1"],
-        "a value out of range": [TRAIN, "optimizer.lr=-1"],
+        "`--help`": [*train, "--help"],
+        "`--cfg job`": [*train, "--cfg", "job"],
+        "a mistyped option": [*train, "optimizer.lrr=1"],
+        "a value out of range": [*train, "optimizer.lr=-1"],
     }
     whole, six, plain = "default training", "six optimizers on a valley", "`import lightning`"
     long = {
-        whole: [TRAIN],
-        six: [TRAIN, "experiment=optimizers_on_a_valley", "report=false"],
-        plain: ["-c", "import lightning"],
+        whole: train,
+        six: [*train, "experiment=optimizers_on_a_valley", "report=false"],
+        plain: [train[0], "-c", "import lightning"],
     }
-    few = {f"{n} schedules": [TRAIN, *GROUPS, f"scheduler={','.join(SCHEDULERS.split(',')[:n])}"]
+    few = {f"{n} schedules": [*train, *GROUPS, f"scheduler={','.join(SCHEDULERS.split(',')[:n])}"]
            for n in (1, 6)}  # fmt: skip
     contenders = {name: partial(_typed, args) for name, args in (long | few).items()}
     contenders |= {name: partial(_typed, args, (0, 2)) for name, args in quick.items()}
@@ -54,12 +52,11 @@ def main(rounds: int = 3) -> bool:
     return all(held)
 
 
-def _typed(arguments: list[str], ends: tuple[int, ...] = (0,)) -> Callable[[], object]:
+def _typed(line: list[str], ends: tuple[int, ...] = (0,)) -> Callable[[], object]:
     """Return a command that is to end with one of these codes: what fails at once is not fast."""
     directory = tempfile.mkdtemp()
 
     def run() -> None:
-        line = [sys.executable, *arguments]
         done = subprocess.run(line, cwd=directory, capture_output=True, text=True, check=False)
         assert done.returncode in ends, done.stderr[-2000:]
 

@@ -19,8 +19,13 @@ def test_the_gpu_script_prints_its_tables_on_a_cpu() -> None:
         [sys.executable, "-c", SHORT, str(SCRIPT)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    for line in ("| linear | 0.0e+00 |", "| MLP 64-128-128-10 | 3 |", "| MLP | plain Lightning |"):
+    lines = (
+        "| linear | 0.0e+00 |", "| MLP, as graphs | ", "| MLP 64-128-128-10 | 3 |",
+        "| MLP | plain Lightning |", "| linear 10-1 | 3 | cpu",
+    )  # fmt: skip
+    for line in lines:
         assert line in done.stdout
+    assert "could not be measured" not in done.stdout
 
 
 @pytest.mark.slow

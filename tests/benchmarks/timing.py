@@ -5,10 +5,14 @@ And the claims that are held against targets, which `run.py` prints once more at
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -76,3 +80,18 @@ def claim(what: str, figure: float, target: float, unit: str, at_least: bool = F
     shown = f"{figure:,.{digits}f} {unit}".strip()
     CLAIMS.append([what, shown, f"{sign} {target:g} {unit}".strip(), "met" if met else "missed"])
     return met
+
+
+TREE = "DESCENT_TREE"  # the variable that names another checkout, whose commands are to be timed
+
+
+def script() -> list[str]:
+    """Return how `train.py` is called: of this checkout, or of the other one that is asked for."""
+    tree = Path(os.environ.get(TREE, Path(__file__).parents[2]))
+    own = tree / ".venv" / "bin" / "python"
+    return [str(own) if own.exists() else sys.executable, str(tree / "src" / "train.py")]
+
+
+def scratch() -> Path:
+    """Return a new directory in memory where there is that: a disk that others use has moods."""
+    return Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
