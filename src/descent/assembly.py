@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from descent.config.vocabulary import TRAINER
 from descent.data.module import DataModule
 from descent.data.prepare import Description, Prepared
 from descent.data.tensors import DTYPES, split_tensors
+from descent.engine import measured_device
 from descent.engine.blueprint import (
     build_model,
     build_models,
@@ -34,6 +36,7 @@ from descent.engine.blueprint import (
 from descent.engine.compiling import Compiler
 from descent.engine.device import choose_threads, describe_device
 from descent.engine.foreign import fit_in, refuse_unfit, watching_batches
+from descent.engine.graphs import refuse_graphs
 from descent.engine.grouping import (
     LIGHTNINGS_STOPPER,
     STOPPER,
@@ -62,7 +65,12 @@ from descent.records.trackers import store_of
 
 log = logging.getLogger(__name__)
 
-OURS = ("threads", "derivatives", "compile")  # options of the trainer that are not Lightning's
+OURS = (
+    "threads",
+    "derivatives",
+    "compile",
+    "graphs",
+)  # options of the trainer that are not Lightning's
 MOST_SHARES = 4  # classes whose share the data line shows
 
 
@@ -112,14 +120,16 @@ def assemble_all(
     if len(jobs) == 1:
         torch.set_num_threads(threads)
     loggers = [_loggers(job) for job in jobs]
-    trainer = _trainer(config, callbacks, first.run, loggers[0] if len(jobs) == 1 else [])
+    placed, measured = _placed(jobs, models)
+    trainer = _trainer(placed, callbacks, first.run, loggers[0] if len(jobs) == 1 else [])
     device = trainer.strategy.root_device
     learner = build_learner(configs, description, models, device, trainer.limit_val_batches > 0)
     learner.run_loggers = loggers
     if isinstance(learner.kernel, OwnKernel):
         _begin_own(learner, first, trainer)
     if trainer.is_global_zero and not first.one_of_many:
-        _describe(first, learner, data, trainer, threads, why)
+        device_words = describe_device(trainer, config["trainer"]["accelerator"], measured)
+        _describe(first, learner, data, device_words, threads, why)
     if trainer.is_global_zero and watching:
         overruled = config["data"]["window"] not in ("auto", 1)
         without = f", so that data.window={config['data']['window']} has no effect"
@@ -128,6 +138,65 @@ def assemble_all(
             ", ".join(watching), without if overruled else "",
         )  # fmt: skip
     return learner, data, trainer
+
+
+def _placed(
+    jobs: Sequence[Job], models: Sequence[nn.Module]
+) -> tuple[Mapping[str, Any], str | None]:
+    """Return the config whose trainer names the fastest device, and why; as it is without choice.
+
+    A run that goes on stays on its kind of device.
+    """
+    config = jobs[0].config
+    devices = measured_device.candidates(config["trainer"])
+    if len(devices) < 2:
+        return config, None
+    if jobs[0].resumed:
+        kind = str(jobs[0].run.result().get("device", "")).partition(":")[0]
+        before = [device for device in devices if device.type == kind]
+        choice = measured_device.Choice(before[0], "as before") if before else None
+    else:
+        choice = fastest_device(devices, [job.config for job in jobs], models, jobs[0].prepared)
+    if choice is None:
+        return config, None
+    trainer = {**config["trainer"], "accelerator": choice.device.type}
+    return {**config, "trainer": trainer}, choice.reason
+
+
+def fastest_device(
+    devices: Sequence[torch.device], configs: Sequence[Mapping[str, Any]],
+    models: Sequence[nn.Module], prepared: Prepared, most: Sequence[int] | None = None,
+) -> measured_device.Choice | None:  # fmt: skip
+    """Measure which device takes run-steps fastest; None where that cannot be.
+
+    Args:
+        devices: to choose from.
+        configs: of each run.
+        models: built for them; they stay as they are.
+        prepared: their data, of which some rows are used.
+        most: runs that train together on each device; None for all on each.
+    """
+    config, size = configs[0], prepared.batch_size
+    if is_own(config) or config["trainer"]["precision"] not in measured_device.PRECISIONS:
+        return None
+    count = len(configs) if in_turn(config, models[0]) is None else 1
+    runs = [min(count, most[i]) if most else count for i in range(len(devices))]
+    few = replace(
+        prepared,
+        arrays=replace(prepared.arrays, disposable=False),
+        rows={**prepared.rows, "train": prepared.rows["train"][: size * measured_device.STEPS]},
+    )
+    dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
+
+    def measure(device: torch.device) -> float:
+        together = runs[list(devices).index(device)]
+        copies = copy.deepcopy(list(models[:together]))
+        kernel = _kernel(configs[:together], prepared.description, copies, device, True)
+        rows = split_tensors(few, "train", device, dtype)
+        return measured_device.seconds_a_step(kernel, *rows, size, device) / together
+
+    key = measured_device.key_of(config, models[0], runs, size)
+    return measured_device.choose(devices, measure, key)
 
 
 def _begin_own(learner: Learner, job: Job, trainer: L.Trainer) -> None:
@@ -166,7 +235,7 @@ def _models(configs: Sequence[Mapping[str, Any]], description: Description) -> S
 
 
 def _describe(
-    job: Job, learner: Learner, data: DataModule, trainer: L.Trainer, threads: int, why: str
+    job: Job, learner: Learner, data: DataModule, device_words: str, threads: int, why: str
 ) -> None:
     config, description, model = job.config, learner.data, learner.kernel.model(0)
     parameters = sum(p.numel() for p in model.parameters())
@@ -187,7 +256,7 @@ def _describe(
     if isinstance(model, L.LightningModule):
         for i, line in enumerate(describe(model, config)):
             log.info("%-9s %s", "learner" if i == 0 else "", line)
-    log.info("device    %s", describe_device(trainer, config["trainer"]["accelerator"]))
+    log.info("device    %s", device_words)
     log.info("threads   %d, %s", threads, why)
     log.info("run       %s", job.run.path)
 
@@ -247,6 +316,9 @@ def _kernel(
     alone = why_autograd(configs[0], models[0]) if device.type in ("cpu", "cuda") else "its device"
     if (len(configs) > 1 and not in_turn(configs[0], models[0])) or (trains and alone is None):
         return StackedKernel(configs, models, description, device)
+    if trains:
+        graphs = configs[0]["trainer"].get("graphs", "auto")
+        refuse_graphs(graphs, "the steps of this model and optimizer are not those of a stack")
     kernels, loss = [], criterion(configs[0], description)
     for config, model in zip(configs, models, strict=True):
         optimizer, schedule = build_optimizer(config), build_schedule(config, description)

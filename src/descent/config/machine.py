@@ -119,3 +119,8 @@ def processor() -> str:
     lines = told.read_text().splitlines() if told.is_file() else []
     what = [line for line in lines if line.startswith(("model name", "flags"))][:2]
     return " ".join(what) or platform.machine()
+
+
+def kept(name: str) -> Path:
+    """Return the user's directory of something that is slow to find out."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "descent" / name

@@ -316,6 +316,7 @@ RULES: dict[str, Rule] = {
     "trainer.threads": _int(1, "auto"),
     "trainer.derivatives": _one_of("auto", "autograd"),
     "trainer.compile": Rule(bool, words=("auto",)),
+    "trainer.graphs": Rule(bool, words=("auto",)),
     "trainer.check_val_every_n_epoch": _int(1),
     "trainer.limit_val_batches": _from_zero(),
     "trainer.deterministic": Rule(bool, words=("warn",)),

@@ -302,7 +302,7 @@ TRAINERS = _names(
     "lightning.pytorch",
     """
     Trainer trainer.trainer.Trainer: accelerator devices num_nodes strategy precision threads
-        derivatives compile deterministic benchmark detect_anomaly inference_mode profiler
+        derivatives compile graphs deterministic benchmark detect_anomaly inference_mode profiler
         check_val_every_n_epoch limit_val_batches limit_test_batches log_every_n_steps
         sync_batchnorm use_distributed_sampler max_time min_epochs min_steps
     """,

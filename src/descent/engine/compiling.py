@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from descent.config.machine import processor
+from descent.config.machine import kept, processor
 from descent.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
@@ -134,10 +134,9 @@ def why_not(device: torch.device) -> str | None:
 
 def keep(device: torch.device) -> Path:
     """Return where torch keeps what it compiles for this processor and its release."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     key = hashlib.sha256(f"{torch.__version__} {where}".encode()).hexdigest()[:12]
-    return base / "descent" / "compiled" / key
+    return kept("compiled") / key
 
 
 def compiled(objective: Objective, device: torch.device) -> Objective:

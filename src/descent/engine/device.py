@@ -51,14 +51,22 @@ def choose_threads(given: int | str, parameters: int, batch_size: int) -> tuple[
     return threads, f"a step of {work / 1e6:,.0f} million multiply-adds is worth sharing"
 
 
-def describe_device(trainer: Trainer, asked: str) -> str:
-    """Return the device and why it was chosen, in words."""
+def describe_device(trainer: Trainer, asked: str, measured: str | None = None) -> str:
+    """Return the device and why it was chosen, in words.
+
+    Args:
+        trainer: that uses it.
+        asked: `trainer.accelerator`.
+        measured: what measuring found, if there was a choice.
+    """
     device = trainer.strategy.root_device
     name = str(device)
     if device.type == "cuda":
         name = f"{device} ({torch.cuda.get_device_name(device)})"
     if trainer.world_size > 1:
         name = f"{trainer.world_size} x {name}"
+    if measured is not None:
+        return f"{name}, {measured}"
     if asked != "auto":
         return f"{name}, as trainer.accelerator={asked} says"
     return f"{name}, no GPU found" if device.type == "cpu" else f"{name}, the GPU that was found"

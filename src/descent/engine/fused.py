@@ -137,7 +137,7 @@ def _cross_entropy(loss: CrossEntropy, z: Tensor, wanted: Tensor) -> tuple[Tenso
     if share:
         values = values.mul_(1 - share).sub_(logs.mean(-2, keepdim=True), alpha=share)
     # softmax less the target: one where the class is the right one, or as smoothing spreads it
-    torch.exp(logs, out=z).scatter_add_(-2, chosen, z.new_tensor(share - 1).expand(chosen.shape))
+    torch.exp(logs, out=z).scatter_add_(-2, chosen, z.new_full((), share - 1).expand(chosen.shape))
     if share:
         z.sub_(share / z.shape[-2])
     return values, 1.0
@@ -317,7 +317,7 @@ class Fused:
         if made == MOMENTUM:
             for p, buffer in zip(self.rule.parameters, self.rule.buffers(), strict=True):
                 add_times(p, buffer, beside(-lr, p))
-        self.rule.steps += 1
+        self.rule.count()
         return loss, None
 
     def _made(self, measure: bool) -> str:

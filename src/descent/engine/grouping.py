@@ -33,6 +33,7 @@ SHARED_TRAINER = {
     "accelerator": ("auto", "cpu", "gpu", "cuda"), "devices": ("auto", 1), "strategy": ("auto",),
     "precision": ("32-true", "64-true", "bf16-mixed", "bf16-true"), "num_nodes": (1,),
     "limit_val_batches": (1.0, 0), "compile": (False, "auto"),
+    "graphs": (False, True, "auto"),
 }  # fmt: skip
 LOSSES = (USUAL, *(f"{kind.__module__}.{kind.__name__}" for kind in DERIVATIVES))
 OURS = "descent.callbacks."

@@ -16,6 +16,7 @@ from descent.data.prepare import Description
 from descent.data.tensors import Chunks
 from descent.engine.blueprint import build_optimizer, build_schedule, make_optimizer
 from descent.engine.fused import Fused
+from descent.engine.graphs import Capture, StepGraphs, asks_for_graphs, captured
 from descent.engine.grouping import why_autograd
 from descent.engine.imports import without_compiler
 from descent.engine.kernel import seed_batches
@@ -68,6 +69,9 @@ class StackedKernel:
         self._noise = Noise([config["seed"] for config in configs], self._stack)
         self.rates = _rates(configs, data)
         self._lr: tuple[np.ndarray | None, Number] = (None, 0.0)
+        self.graphs: StepGraphs | None = None
+        asked = configs[0]["trainer"].get("graphs", "auto")
+        self._asks_for_graphs = asks_for_graphs(asked, device, configs[0]["trainer"]["precision"])
 
     def configure(self) -> None:
         """Leave Lightning without an optimizer: it has none for R runs."""
@@ -75,6 +79,16 @@ class StackedKernel:
     def bind(self, module: LightningModule, step: int) -> None:
         """Set the count of steps, which corrections for a start at zero go by."""
         self._rule.steps = step
+        self.bind_alone()
+
+    def bind_alone(self) -> None:
+        """Get ready for steps, without a trainer."""
+        if self._asks_for_graphs:
+            self.use_graphs()
+
+    def use_graphs(self, capture: Capture = captured) -> None:
+        """Replay steps from now on, by CUDA or what stands for it."""
+        self.graphs = StepGraphs(self._take, self._rule, capture)
 
     batches = staticmethod(seed_batches)
 
@@ -82,18 +96,26 @@ class StackedKernel:
         self, x: Float[Tensor, "S B F"], y: Tensor, lr: Float[np.ndarray, " A"], measure: bool
     ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"] | None]:
         if self._lr[0] is not lr:
-            number = common(torch.from_numpy(lr))
+            each = torch.from_numpy(lr)
+            number = common(each) if self.graphs is None else each
             if isinstance(number, Tensor):
                 number = number.to(self._parameters[0])
             self._lr = (lr, number)
-        masks = self._noise.masks(x.shape[1])
+        masks, number = self._noise.masks(x.shape[1]), self._lr[1]
+        if self.graphs is not None and isinstance(number, Tensor):
+            return self.graphs.step(x, y, number, masks, measure)
+        return self._take(x, y, number, masks, measure)
+
+    def _take(
+        self, x: Tensor, y: Tensor, lr: Number, masks: Mapping[str, Tensor], measure: bool
+    ) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"] | None]:
         if self._fused is not None:
-            return self._fused(x, y, self._lr[1], masks, measure)
-        loss = self._objective(self._stack(x, masks), y)
+            return self._fused(x, y, lr, masks, measure)
+        loss = self._objective(self._stack(x, dict(masks)), y)
         found = torch.autograd.grad(loss.sum(), self._parameters)
         with torch.no_grad():
             gradients, norm = self._objective.clipped(found, measure)
-            self._rule.step(gradients, self._lr[1])
+            self._rule.step(gradients, lr)
         return loss.detach(), norm
 
     # ---- evaluation
@@ -168,6 +190,8 @@ class StackedKernel:
             self._fused.keep(at)
         else:
             self._rule.keep(self._parameters, at)
+        if self.graphs is not None:
+            self.graphs.forget()
 
     def state(self, column: int) -> dict[str, Any]:
         """Return what a run alone would keep, as torch's optimizers have it."""

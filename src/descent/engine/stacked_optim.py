@@ -41,6 +41,7 @@ class UpdateRule:
     ) -> None:
         self.parameters, self._shapes = list(parameters), shapes
         self.steps = 0
+        self.clock: Tensor | None = None  # the same count, where a CUDA graph can go on with it
         defaults = _defaults(self.torch_class)
         whole = [{**defaults, **own} for own in options]
         self._flags = {name: bool(whole[0][name]) for name in self.flags}
@@ -67,12 +68,37 @@ class UpdateRule:
             gradients: of each parameter; may be overwritten.
             lr: of each run, [R], or of all, at this step.
         """
-        self.steps += 1
+        self.count()
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
             self._update(i, p, g, beside(lr, p))
 
     def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         raise NotImplementedError
+
+    def count(self) -> None:
+        """Count a step."""
+        self.steps += 1
+        if self.clock is not None:
+            self.clock.add_(1)
+
+    @property
+    def taken(self) -> Number:
+        """How many steps were counted, to compute with."""
+        return self.steps if self.clock is None else self.clock
+
+    def count_on_device(self) -> None:
+        """Let steps be counted in a tensor, too, so that replayed ones are."""
+        self.clock = torch.full((), self.steps, dtype=torch.float64).to(self._device)
+
+    def changing(self) -> list[Tensor]:
+        """Return what a step changes."""
+        clock = [] if self.clock is None else [self.clock]
+        kept = [t for states in self._state.values() for t in states]
+        return [*self.parameters, *kept, *clock]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.parameters[0].device
 
     @property
     def folds(self) -> bool:
@@ -86,7 +112,8 @@ class UpdateRule:
     def numbers_of(self, name: str) -> Number:
         """Return each run's number, [R] in float64, or the one that all share."""
         if name not in self._numbers:
-            self._numbers[name] = common(self._n[name])
+            number = common(self._n[name])
+            self._numbers[name] = number.to(self._device) if isinstance(number, Tensor) else number
         return self._numbers[name]
 
     def has(self, name: str) -> bool:
@@ -222,7 +249,7 @@ class Adagrad(UpdateRule):
 
     def _update(self, i: int, p: Tensor, g: Tensor, lr: Number) -> None:
         g = self._decayed(p, g)
-        lr = lr / (1 + (self.steps - 1) * self._get("lr_decay", p))
+        lr = lr / (1 + (self.taken - 1) * self._get("lr_decay", p))
         total = self._kept("sum", i).addcmul_(g, g)
         add_ratio(p, g, total.sqrt().add_(self._get("eps", p)), -lr)
 
@@ -276,7 +303,7 @@ class Adam(UpdateRule):
 
     def step(self, gradients: Sequence[Float[Tensor, "R ..."]], lr: Number) -> None:
         """Update the parameters; both corrections are those of the new step."""
-        t = self.steps + 1
+        t = self.taken + 1
         like = {p.ndim: p for p in self.parameters}
         for name, beta, power in (("bias1", "betas1", 1.0), ("bias2", "betas2", 0.5)):
             # in float64: a power of 0.999 must not be rounded before it leaves 1
@@ -291,8 +318,8 @@ class Adam(UpdateRule):
         square = self._kept("exp_avg_sq", i).mul_(self._get("betas2", p))
         add_square(square, g, self._get("rest2", p))
         if self._flags["amsgrad"]:
-            square = torch.maximum(self._kept("max_exp_avg_sq", i), square)
-            self._state["max_exp_avg_sq"][i] = square
+            most = self._kept("max_exp_avg_sq", i)
+            square = torch.maximum(most, square, out=most)
         root = square.sqrt().div_(self._get("bias2", p)).add_(self._get("eps", p))
         add_ratio(p, mean, root, -lr / self._get("bias1", p))
 

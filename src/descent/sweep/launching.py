@@ -16,7 +16,6 @@ from torch import nn
 from descent.config.overruled import Overruled, of_training
 from descent.data.prepare import Description
 from descent.engine.blueprint import build_model, build_optimizer, build_schedule, try_out
-from descent.engine.device import choose_device
 from descent.engine.grouping import footprint, in_turn, most_that_fit, stack_size
 from descent.engine.proof import why_unproven
 from descent.errors import ForeignError, UserError, WriteError, counted
@@ -29,6 +28,7 @@ from descent.records.run import damaged
 from descent.signals import Interrupted
 from descent.sweep.composing import Composed
 from descent.sweep.executors import Engine
+from descent.sweep.placing import where
 from descent.sweep.planning import (
     Group,
     Planned,
@@ -370,8 +370,10 @@ def _tasks(groups: Sequence[Group], options: LaunchOptions) -> tuple[list[FitTas
         first = group.jobs[0].config
         data = prepared(first["data"])
         model = build_model(first, data.description)
-        device = choose_device(first["trainer"]["accelerator"])
         one = footprint(first, model, data)
+        device, why = where(group, model, options.stack, one, cores)
+        if why is not None:
+            lines.append(f"group {number}: on {device.type}, {why}")
         most = most_that_fit(one, device, cores)
         going, remarks, group = _going_on(group, most)
         tasks += going
