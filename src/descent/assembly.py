@@ -154,7 +154,7 @@ def _placed(
     if jobs[0].resumed:
         kind = str(jobs[0].run.result().get("device", "")).partition(":")[0]
         before = [device for device in devices if device.type == kind]
-        choice = measured_device.Choice(before[0], "as before") if before else None
+        choice = measured_device.MeasuredDevice(before[0], "as before") if before else None
     else:
         choice = fastest_device(devices, [job.config for job in jobs], models, jobs[0].prepared)
     if choice is None:
@@ -166,7 +166,7 @@ def _placed(
 def fastest_device(
     devices: Sequence[torch.device], configs: Sequence[Mapping[str, Any]],
     models: Sequence[nn.Module], prepared: Prepared, most: Sequence[int] | None = None,
-) -> measured_device.Choice | None:  # fmt: skip
+) -> measured_device.MeasuredDevice | None:  # fmt: skip
     """Measure which device takes run-steps fastest; None where that cannot be.
 
     Args:

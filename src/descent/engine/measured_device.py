@@ -40,7 +40,7 @@ Measure = Callable[[torch.device], float]  # -> seconds a run-step
 
 
 @dataclass(frozen=True)
-class Choice:
+class MeasuredDevice:
     """A device, and why it is that one."""
 
     device: torch.device
@@ -55,7 +55,7 @@ def candidates(trainer: Mapping[str, Any]) -> list[torch.device]:
     return [torch.device("cpu"), torch.device("cuda", 0)]
 
 
-def choose(devices: Sequence[torch.device], measure: Measure, key: str) -> Choice:
+def choose(devices: Sequence[torch.device], measure: Measure, key: str) -> MeasuredDevice:
     """Return the fastest of some devices.
 
     Args:
@@ -73,7 +73,7 @@ def choose(devices: Sequence[torch.device], measure: Measure, key: str) -> Choic
             except (RuntimeError, MemoryError) as error:
                 log.info("device    %s cannot take these steps: %s", device, first_line(error))
         if not seconds:
-            return Choice(devices[0], "none could take the steps that were tried")
+            return MeasuredDevice(devices[0], "none could take the steps that were tried")
         with suppress(WriteError):  # it is measured again then
             make_directory(path.parent)
             write(path, json.dumps(seconds))
@@ -81,12 +81,12 @@ def choose(devices: Sequence[torch.device], measure: Measure, key: str) -> Choic
     best, *others = sorted(names, key=seconds.__getitem__)
     device = next(device for device in devices if str(device) == best)
     if not others:
-        return Choice(device, f"the only one that can take these steps{before}")
+        return MeasuredDevice(device, f"the only one that can take these steps{before}")
     times = seconds[others[0]] / seconds[best]
     if times < EQUAL:
-        return Choice(device, f"as fast as {others[0]}{before}")
+        return MeasuredDevice(device, f"as fast as {others[0]}{before}")
     size = "this small" if device.type == "cpu" else "of this size"
-    return Choice(device, f"{times:.2g}x faster than {others[0]} for steps {size}{before}")
+    return MeasuredDevice(device, f"{times:.2g}x faster than {others[0]} for steps {size}{before}")
 
 
 def _known(path: Path, devices: Sequence[torch.device]) -> dict[str, float] | None:
