@@ -98,7 +98,9 @@ def type_command(warm: Warm, tmp_path: Path) -> Callable[..., subprocess.Complet
     """
 
     def run(script: str, *words: str, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-        case = Case(script, (script, *words), cpu=timeout, wall=timeout)
+        here = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+        changed = {k: v for k, v in here.items() if v != warm.environment.get(k)}  # by the test
+        case = Case(script, (script, *words), environment=changed, cpu=timeout, wall=timeout)
         done = warm.run(case, tmp_path)
         assert not done.hung, f"{words} took more than {timeout} s"
         assert not done.left, f"{words} left processes behind"

@@ -121,9 +121,10 @@ class Warm:
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = dict(os.environ)
         variables = {
-            **os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"),
-            "POLARS_MAX_THREADS": "1", **(environment or {}),
+            **self.environment, "COLUMNS": "100", "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT / "src"), "POLARS_MAX_THREADS": "1", **(environment or {}),
         }  # fmt: skip
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
