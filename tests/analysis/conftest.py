@@ -72,7 +72,7 @@ def write_job(directory: Path, job: Job, config: Mapping[str, Any], shared: Sequ
         return
     directory.mkdir(parents=True)
     (directory / "config.yaml").write_text(yaml.safe_dump(dict(config)))
-    best = {k.removeprefix("best/"): v for k, v in job["metrics"].items() if k[:5] == "best/"}
+    best = {k[5:]: _text(v) for k, v in job["metrics"].items() if k[:5] == "best/"}
     result = {
         "status": job["status"], "reason": job["reason"], "step": job["step"], "epoch": 10,
         "samples": job["samples"], "seconds": job["seconds"],

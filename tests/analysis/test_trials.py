@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -62,16 +63,6 @@ def test_figures_are_those_of_the_table_on_disk(sweep: Path) -> None:
     for trial, row in zip(read_study(sweep).trials, rows, strict=True):
         for name in ("val/loss", "train/full_loss", "best/val/loss"):
             assert trial.figures[name] == float(row[name])
-
-
-def test_no_run_is_opened_but_for_one_config(sweep: Path) -> None:
-    for path in sweep.glob("*/result.json"):
-        path.unlink()
-    for path in list(sweep.glob("*/config.yaml"))[1:]:
-        path.unlink()
-    study = read_study(sweep)
-    assert len(study.trials) == 24
-    assert study.left_out == ()
 
 
 def test_one_run_or_seeds_alone_make_a_study_without_swept_options(
@@ -168,52 +159,30 @@ def test_an_unfinished_multirun_is_read_from_its_runs(write_sweep: Callable[...,
     jobs = grid()[:6]
     jobs[4] |= {"status": "running"}
     jobs[5] |= {"status": "not begun"}
-    sweep = write_sweep(jobs)
-    (sweep / "results.csv").unlink()
-    study = read_study(sweep)
+    study = read_study(write_sweep(jobs))
     assert [trial.status for trial in study.trials] == ["ok"] * 4 + ["running", "not begun"]
     assert study.trials[0].figures["best/val/loss"] == 0.01
     assert study.trials[5].step is None
-    assert study.left_out == ("results.csv is not there yet: the runs' own records were read.",)
+    assert study.left_out == ()
 
 
-def test_a_table_cut_short_is_completed_from_the_runs(sweep: Path) -> None:
-    whole = read_study(sweep)
-    text = (sweep / "results.csv").read_text()
-    at = text.index(f"{sweep}/20\n") + len(f"{sweep}/2")  # its end now names run 2
-    (sweep / "results.csv").write_text(text[:at])
-    study = read_study(sweep)
-    assert study.trials == whole.trials
-    assert study.left_out == (
-        "results.csv is damaged: 20 of its rows are whole.",
-        "The records of jobs 20, 21, 22 and 23 were read instead.",
-    )
-
-
-@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", '"', "\0\0\0", "status,status,directory\n"])
-def test_a_table_beyond_reading_is_replaced_by_the_runs(sweep: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\0\0\0"])
+def test_the_table_is_an_export_that_nobody_reads_back(sweep: Path, content: str) -> None:
     whole = read_study(sweep)
     (sweep / "results.csv").write_text(content)
-    study = read_study(sweep)
-    assert study.trials == whole.trials
-    assert study.left_out == ("results.csv is damaged: it has no header that can be read.",)
+    assert read_study(sweep) == whole
+    for directory in [sweep / "jobs.json", *map(sweep.joinpath, map(str, range(24)))]:
+        shutil.rmtree(directory) if directory.is_dir() else directory.unlink()
+    with pytest.raises(UserError, match=r"is not a multirun: it has neither jobs\.json nor runs"):
+        read_study(sweep)
 
 
-def test_a_table_older_than_the_runs_is_brought_up_to_date(
+def test_figures_are_those_of_the_records_to_the_last_digit(
     write_sweep: Callable[..., Path],
 ) -> None:
-    jobs = grid()[:4]
-    jobs[3] |= {"status": "interrupted", "metrics": {}}
-    sweep = write_sweep(jobs)
-    ended = write_sweep(grid()[:4], name="ended")
-    shutil.copytree(ended / "3", sweep / "3", dirs_exist_ok=True)
-    study = read_study(sweep)
-    assert study.trials[3].status == "ok"
-    assert study.trials[3].figures["best/val/loss"] == pytest.approx(0.11)
-    assert study.left_out == (
-        "results.csv is older than the runs.",
-        "The records of job 3 were read instead.",
-    )
+    figures = {"val/loss": 0.1 + 0.2, "val/rmse": math.inf, "test/loss": math.nan}
+    (trial,) = read_study(write_sweep([{"values": {"seed": 0}, "metrics": figures}])).trials
+    assert trial.figures == pytest.approx(figures, rel=0, abs=0, nan_ok=True)
 
 
 def test_jobs_of_another_multirun_are_left_out(write_sweep: Callable[..., Path]) -> None:
@@ -261,7 +230,6 @@ def test_runs_that_nobody_lists_are_named(sweep: Path) -> None:
     study = read_study(sweep)
     assert len(study.trials) == 23
     assert study.left_out == (
-        f"results.csv tells of runs that jobs.json does not list: {sweep}/23.",
         "23 is left out: it holds a run that jobs.json does not list.",
         "stray is left out: it holds a run that jobs.json does not list.",
     )
@@ -275,24 +243,18 @@ def test_a_list_of_jobs_that_is_damaged_or_missing_is_made_up_for(sweep: Path) -
     assert study.left_out == ("jobs.json is damaged: the jobs are those that left a directory.",)
     (sweep / "jobs.json").unlink()
     assert read_study(sweep).trials == whole.trials
-    for number in range(24):
-        shutil.rmtree(sweep / str(number))
-    alone = read_study(sweep)  # the table alone
-    assert [t.figures for t in alone.trials] == [t.figures for t in whole.trials]
-    assert [t.values for t in alone.trials] == [t.values for t in whole.trials]
 
 
 def test_jobs_without_records_are_named(sweep: Path) -> None:
     entries = json.loads((sweep / "jobs.json").read_text())
     del entries[7]["overrides"], entries[5]["directory"]
     (sweep / "jobs.json").write_text(json.dumps(entries))
-    table = (sweep / "results.csv").read_text().splitlines(keepends=True)
-    (sweep / "results.csv").write_text("".join(table[:6] + table[7:8] + table[9:]))
     shutil.rmtree(sweep / "7")
+    (sweep / "9" / "result.json").write_text("{")
     study = read_study(sweep)
-    assert len(study.trials) == 22
+    assert len(study.trials) == 21
     assert "1 entry of jobs.json cannot be read and left out." in study.left_out
-    assert "Job 7 left no records." in study.left_out
+    assert "Jobs 7 and 9 left no records that can be read." in study.left_out
 
 
 def test_a_thousand_rows_are_read_in_a_moment(write_sweep: Callable[..., Path]) -> None:

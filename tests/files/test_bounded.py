@@ -21,7 +21,6 @@ from descent.files.bounded import (
     read_checkpoint,
     read_lines,
     read_npz,
-    read_rows,
     read_texts,
     read_yaml,
 )
@@ -116,7 +115,7 @@ def test_json_is_plain_and_bounded(text: str, why: str) -> None:
 # ---- files
 
 
-@pytest.mark.parametrize("read", [read_yaml, read_lines, read_rows, read_texts, read_checkpoint])
+@pytest.mark.parametrize("read", [read_yaml, read_lines, read_texts, read_checkpoint])
 @pytest.mark.parametrize("kind", ["fifo", "directory", "device", "huge"])
 def test_only_a_regular_file_of_some_size_is_read(kind: str, read, tmp_path: Path) -> None:
     special("it", kind)(tmp_path)

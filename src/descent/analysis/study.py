@@ -1,4 +1,4 @@
-"""From a directory to a study: its table and jobs as found, without those of another multirun."""
+"""From a directory to a study: its jobs as their runs tell, without those of another multirun."""
 
 from __future__ import annotations
 
@@ -10,52 +10,26 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from descent.analysis.influence import influence, sorted_by
-from descent.analysis.trials import ENDED, Study, Trial, Value, number_in, text
+from descent.analysis.trials import Study, Trial, Value, number_in, text
 from descent.config.options import is_problem, is_seed
 from descent.config.spelling import command_words, program
 from descent.errors import UserError, joined
-from descent.files.bounded import DamageError
-from descent.files.bounded import read_rows as read_csv_rows
+from descent.files.schema import NOT_FINITE
 from descent.records.endings import Status
 from descent.records.multirun import (
     JOBS,
-    NOT_BEGUN,
     REPEATS,
-    RESULTS,
-    compare,
+    figures,
+    is_sweep,
+    job_results,
     listed_jobs,
     read_jobs,
 )
-from descent.records.run import CONFIG, RESULT, SWEEP, Run
+from descent.records.run import CONFIG, RESULT, Run
 from descent.seeds import why_seeds_do_nothing
 
-STATUSES = frozenset([*map(str, Status), NOT_BEGUN])
 NAMED = 8  # jobs named in a sentence
-
-
-@dataclass(frozen=True)
-class ListedJob:
-    """An entry of `jobs.json`.
-
-    Args:
-        number: of the job.
-        directory: below the multirun's.
-        overrides: as typed; None where they are not known.
-        status: how it ended; None if it had not.
-    """
-
-    number: int
-    directory: str
-    overrides: tuple[str, ...] | None
-    status: str | None
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """A line of the table: the options that it gives, and all other columns."""
-
-    options: Mapping[str, str]
-    cells: Mapping[str, str]
+TRAINED = (Status.OK, Status.DIVERGED)  # with a record to tell of it
 
 
 def check_multirun(sweep: Path) -> None:
@@ -67,171 +41,14 @@ def check_multirun(sweep: Path) -> None:
     if not sweep.is_dir():
         what = "is a file" if sweep.exists() else "does not exist"
         raise UserError(f"{sweep} {what}; give the directory that {program('train')} -m made.")
-    if any((sweep / name).is_file() for name in (JOBS, RESULTS)):
+    if is_sweep(sweep) and ((sweep / JOBS).is_file() or read_jobs(sweep)):
         return
     if (sweep / CONFIG).is_file():
         raise UserError(f"{sweep} is a single run, not a multirun; give run={sweep} instead.")
-    if not (sweep / SWEEP).is_file() or not read_jobs(sweep):
-        raise UserError(
-            f"{sweep} is not a multirun: it has neither {JOBS} nor {RESULTS}; give a directory "
-            f"that {program('train')} -m made."
-        )
-
-
-def read_rows(sweep: Path) -> tuple[list[tuple[ListedJob, TableRow]], list[str]]:
-    """Return the jobs with their rows, by number, and sentences on what is not among them.
-
-    Rows come from `results.csv`; those that it lacks, from the runs' own records.
-    """
-    jobs, listed, notes = _jobs(sweep)
-    lines, damage = _lines(sweep / RESULTS)
-    rows, strange = _matched(lines, jobs)
-    if listed:
-        if strange:
-            names = [line.cells["directory"] for line in strange]
-            notes.append(
-                f"{RESULTS} tells of runs that {JOBS} does not list: {joined(names, NAMED)}."
-            )
-    else:
-        for line in strange:
-            job = _job_of(line, {job.number for job in jobs})
-            jobs.append(job)
-            rows[job.number] = line
-    lacking = [job.number for job in jobs if _lacks(rows.get(job.number), job)]
-    if lacking:
-        own, _ = _matched(_own(sweep), jobs)
-        newer = [n for n in lacking if n in own and _newer(own[n], rows.get(n))]
-        rows |= {n: own[n] for n in newer}
-        damage = damage or [f"{RESULTS} is older than the runs."] if newer else damage
-        if newer and len(newer) < len(jobs):
-            damage.append(f"The records of {numbered(newer)} were read instead.")
-        nothing = [n for n in lacking if n not in rows]
-        if nothing:
-            notes.append(f"{numbered(nothing).capitalize()} left no records.")
-    notes += [
-        f"{name} is left out: it holds a run that {JOBS} does not list."
-        for name in (_unlisted(sweep, jobs) if listed else ())
-    ]
-    found = sorted(jobs, key=lambda job: job.number)
-    return [(job, rows[job.number]) for job in found if job.number in rows], [*damage, *notes]
-
-
-def _jobs(sweep: Path) -> tuple[list[ListedJob], bool, list[str]]:
-    """Return the jobs, whether `jobs.json` lists them, and what is wrong with it."""
-    entries = read_jobs(sweep)
-    made = [job for entry in entries if (job := _job(entry, sweep)) is not None]
-    if not (sweep / JOBS).is_file():
-        return made, False, []
-    if not any("overrides" in entry for entry in entries):
-        return made, False, [f"{JOBS} is damaged: the jobs are those that left a directory."]
-    lost = sum(damage is not None for _, damage in listed_jobs(sweep))
-    many = "1 entry" if lost == 1 else f"{lost:,} entries"
-    return made, True, [f"{many} of {JOBS} cannot be read and left out."] if lost else []
-
-
-def _job(entry: Mapping[str, Any], sweep: Path) -> ListedJob | None:
-    try:
-        number, directory = int(entry["number"]), str(entry["directory"])
-        typed = entry["overrides"] if "overrides" in entry else _typed(sweep / directory)
-        words = None if typed is None else [str(word) for word in typed]
-        overrides = None if words is None else tuple(w for w in words if w != REPEATS)
-        status = entry.get("status")
-    except (KeyError, TypeError, ValueError):
-        return None
-    return ListedJob(number, directory, overrides, None if status is None else str(status))
-
-
-def _typed(directory: Path) -> Sequence[str] | None:
-    """Return the overrides that a run was made by, from its own records."""
-    try:
-        found = Run(directory).result().get("overrides")
-    except UserError:
-        return None
-    return found if isinstance(found, list) else None
-
-
-def _job_of(line: TableRow, taken: set[int]) -> ListedJob:
-    """Return the job that a row tells of, where nothing else does."""
-    name = PurePosixPath(line.cells["directory"]).name
-    free = max(taken, default=-1) + 1
-    number = int(name) if name.isdigit() and int(name) not in taken else free
-    return ListedJob(number, name, None, None)
-
-
-def _lines(path: Path) -> tuple[list[TableRow], list[str]]:
-    """Return the rows that are whole, and what is wrong with the table."""
-    if not path.exists():
-        return [], [f"{path.name} is not there yet: the runs' own records were read."]
-    try:
-        found, whole = read_csv_rows(path)
-    except DamageError as error:
-        return [], [f"{path.name} cannot be read: {error}."]
-    header, *lines = found or [[]]
-    if "status" not in header or header[-1:] != ["directory"] or len({*header}) < len(header):
-        return [], [f"{path.name} is damaged: it has no header that can be read."]
-    split = header.index("status")
-    kept = [line for line in lines if len(line) == len(header) and line[split] in STATUSES]
-    rows = [_row(header, split, line) for line in kept]
-    if whole and len(kept) == len(lines):
-        return rows, []
-    return rows, [f"{path.name} is damaged: {len(kept):,} of its rows are whole."]
-
-
-def _row(header: Sequence[str], split: int, line: Sequence[str]) -> TableRow:
-    cells = dict(zip(header[split:], line[split:], strict=True))
-    return TableRow(dict(zip(header[:split], line[:split], strict=True)), cells)
-
-
-def _own(sweep: Path) -> list[TableRow]:
-    """Return the rows that the runs' own records make."""
-    try:
-        return [_told(row) for row in compare(sweep)]
-    except (KeyError, TypeError, AttributeError):  # an entry of jobs.json that somebody edited
-        return []
-
-
-def _told(row: Mapping[str, Any]) -> TableRow:
-    """Return a row of `compare` as the table would hold it."""
-    cells = ["" if value is None else str(value) for value in row.values()]
-    return _row(list(row), list(row).index("status"), cells)
-
-
-def _matched(
-    lines: Sequence[TableRow], jobs: Sequence[ListedJob]
-) -> tuple[dict[int, TableRow], list[TableRow]]:
-    """Return rows by their job, known by the end of the directory's path, and the rest."""
-    places = {PurePosixPath(job.directory).parts: job.number for job in jobs}
-    depths = sorted({len(parts) for parts in places}, reverse=True)
-    rows: dict[int, TableRow] = {}
-    strange = []
-    for line in lines:
-        parts = PurePosixPath(line.cells["directory"].replace("\\", "/")).parts
-        number = next((places[parts[-d:]] for d in depths if parts[-d:] in places), None)
-        if number is None:
-            strange.append(line)
-        else:
-            rows[number] = line
-    return rows, strange
-
-
-def _lacks(row: TableRow | None, job: ListedJob) -> bool:
-    """Whether a row is missing, or may be older than what has become of its job."""
-    if row is None:
-        return True
-    status = row.cells["status"]
-    return status not in ENDED or (job.status is not None and job.status != status)
-
-
-def _newer(own: TableRow, row: TableRow | None) -> bool:
-    """Whether a run's own records say more than the table does."""
-    return row is None or own.cells["status"] != row.cells["status"]
-
-
-def _unlisted(sweep: Path, jobs: Sequence[ListedJob]) -> list[str]:
-    """Return the directories that hold a run of no listed job."""
-    known = {PurePosixPath(job.directory).parts[0] for job in jobs}
-    there = [path for path in sweep.iterdir() if path.name not in known]
-    return sorted(path.name for path in there if (path / RESULT).is_file())
+    raise UserError(
+        f"{sweep} is not a multirun: it has neither {JOBS} nor runs; give a directory that "
+        f"{program('train')} -m made."
+    )
 
 
 def numbered(numbers: Sequence[int]) -> str:
@@ -249,11 +66,22 @@ INCIDENTAL = ("trust", "picture", "report", "logger", "name", "resume", "sweep_d
 
 @dataclass(frozen=True)
 class Found:
-    """A job, its row of the table, its options by name, and the multirun that it is of."""
+    """A job, and what its run recorded.
 
-    job: ListedJob
-    row: TableRow
+    Args:
+        number: of the job.
+        typed: its overrides.
+        options: those that may change what is learnt, by name.
+        figures: of its run, by column: status, reason, step, metrics.
+        directory: of its run.
+        sweep: the multirun that it is of.
+    """
+
+    number: int
+    typed: tuple[str, ...]
     options: Mapping[str, str]
+    figures: Mapping[str, Any]
+    directory: Path
     sweep: Path
 
     @property
@@ -262,12 +90,42 @@ class Found:
         return " ".join(f"{key}={value}" for key, value in self.options.items() if is_seed(key))
 
 
-def found(job: ListedJob, row: TableRow, sweep: Path) -> Found:
-    """Return a job with its options: those typed, else those that the table shows."""
-    if job.overrides is None:
-        return Found(job, row, _telling(row.options), sweep)
-    typed = (word.lstrip("+").partition("=") for word in job.overrides)
-    return Found(job, row, _telling({key: value for key, equals, value in typed if equals}), sweep)
+def _recorded(sweep: Path) -> tuple[list[Found], list[str]]:
+    """Return the jobs that left a record, by number, and sentences on the others."""
+    entries, results = read_jobs(sweep), job_results(sweep)
+    listed, notes = any("overrides" in entry for entry in entries), []
+    if listed:
+        damaged = sum(damage is not None for _, damage in listed_jobs(sweep))
+        if damaged:
+            many = "1 entry" if damaged == 1 else f"{damaged:,} entries"
+            notes.append(f"{many} of {JOBS} cannot be read and left out.")
+    elif (sweep / JOBS).is_file():
+        notes.append(f"{JOBS} is damaged: the jobs are those that left a directory.")
+    jobs = [
+        _found(job, result, sweep)
+        for job, result in results
+        if result["status"] not in TRAINED or "step" in result
+    ]
+    nothing = sorted({entry["number"] for entry in entries} - {one.number for one in jobs})
+    if nothing:
+        notes.append(f"{numbered(nothing).capitalize()} left no records that can be read.")
+    known = {PurePosixPath(entry["directory"]).parts[0] for entry in entries}
+    there = sorted(path.name for path in sweep.iterdir() if path.name not in known)
+    notes += [
+        f"{name} is left out: it holds a run that {JOBS} does not list."
+        for name in (there if listed else ())
+        if (sweep / name / RESULT).is_file()
+    ]
+    return sorted(jobs, key=lambda one: one.number), notes
+
+
+def _found(job: Mapping[str, Any], result: Mapping[str, Any], sweep: Path) -> Found:
+    given = job["overrides"] if job.get("overrides") is not None else result.get("overrides")
+    typed = tuple(word for word in given or () if word != REPEATS)
+    pairs = (word.lstrip("+").partition("=") for word in typed)
+    options = _telling({key: value for key, equals, value in pairs if equals})
+    place = sweep / job["directory"]
+    return Found(job["number"], typed, options, figures(result), place, sweep)
 
 
 def _telling(options: Mapping[str, str]) -> dict[str, str]:
@@ -300,12 +158,12 @@ def of_one_multirun(jobs: Sequence[Found]) -> tuple[list[Found], list[str]]:
     same, others = _most(
         known, _task, lambda most, other: f"measured by {other}, the rest by {most}"
     )
-    lost = {one.job.number for one in known} - {one.job.number for one in same}
-    return [one for one in kept if one.job.number not in lost], [*notes, *others]
+    lost = {one.number for one in known} - {one.number for one in same}
+    return [one for one in kept if one.number not in lost], [*notes, *others]
 
 
 def _task(one: Found) -> str:
-    return next((name for name in TASKS if one.row.cells.get(name)), "")
+    return next((name for name in TASKS if one.figures.get(name) is not None), "")
 
 
 def _unlike(most: frozenset[str], other: frozenset[str]) -> str:
@@ -327,14 +185,13 @@ def _most(
     notes = []
     for other, own in groups.items():
         if other != most:
-            who = numbered([one.job.number for one in own]).capitalize()
+            who = numbered([one.number for one in own]).capitalize()
             verbs = ("is", "it was") if len(own) == 1 else ("are", "they were")
             notes.append(f"{who} {verbs[0]} left out: {verbs[1]} {words(most, other)}.")
     return groups[most], notes
 
 
 TAKEN = ("step", "samples", "seconds")
-OTHER = ("status", "reason", "directory", *TAKEN)  # columns that are no figures
 RECIPES = ("sweep", "experiment")  # groups whose choices may ask for many jobs
 MOST_CONFIGS = 5  # that may be damaged before it is given up
 AFTER = "after="
@@ -342,7 +199,7 @@ MOST_EARLIER = 20  # multiruns in a row that are read
 
 
 def read_study(sweep: Path) -> Study:
-    """Read a multirun's directory; the runs' own directories only where the table lacks them.
+    """Read a multirun's directory and what each of its runs recorded.
 
     Where it follows others (`after=`), their trials are among its own as long as the seeds are the
     same: they are one search. With other seeds it confirms what was found before.
@@ -358,20 +215,20 @@ def read_study(sweep: Path) -> Study:
     jobs = [*own, *(one for one in earlier if frozenset(one.options.items()) not in told)]
     swept = swept_among(jobs)
     numbers = {k for k in swept if all(number_in(one.options[k]) is not None for one in jobs)}
-    last = max(one.job.number for one in own)
+    last = max(one.number for one in own)
     trials = tuple(
-        _trial(one.job.number if i < len(own) else last + 1 + i, one, swept, numbers)
+        _trial(one.number if i < len(own) else last + 1 + i, one, swept, numbers)
         for i, one in enumerate(jobs)
     )
     config, damage = _config(trials)
     notes += damage
     first = jobs[0]
-    shared = _shared(first.job, swept)
+    shared = _shared(first.typed, swept)
     metric = str(config.get(METRIC) or first.options.get(METRIC) or "val/loss")
     keys = tuple(key for key in swept if not is_seed(key))
     places = tuple(dict.fromkeys(one.sweep for one in earlier))
     study = Study(
-        sweep, trials, keys, metric, config, tuple(notes), shared, _added(first.job),
+        sweep, trials, keys, metric, config, tuple(notes), shared, _added(first.typed),
         earlier=places,
     )  # fmt: skip
     confirms = read_study(confirmed) if confirmed else None
@@ -381,8 +238,8 @@ def read_study(sweep: Path) -> Study:
 def _jobs_of(sweep: Path) -> tuple[list[Found], list[str]]:
     """Return the jobs of a multirun that belong together, and sentences on what is left out."""
     check_multirun(sweep)
-    rows, notes = read_rows(sweep)
-    jobs, left_out = of_one_multirun([found(job, row, sweep) for job, row in rows])
+    found, notes = _recorded(sweep)
+    jobs, left_out = of_one_multirun(found)
     return jobs, [*notes, *left_out]
 
 
@@ -410,7 +267,7 @@ def _before(own: Sequence[Found], sweep: Path, notes: list[str]) -> tuple[list[F
 
 def _followed(job: Found, sweep: Path) -> Path | None:
     """Return the multirun that a job's multirun was typed to follow: as typed, or beside it."""
-    typed = [word for word in job.job.overrides or () if word.startswith(AFTER)]
+    typed = [word for word in job.typed if word.startswith(AFTER)]
     place = Path(typed[-1].removeprefix(AFTER)) if typed else None
     if place is None or place.is_dir():
         return place
@@ -461,11 +318,9 @@ def _by_influence(study: Study) -> Study:
 
 
 def _trial(number: int, one: Found, swept: Sequence[str], numbers: set[str]) -> Trial:
-    job, cells, options = one.job, one.row.cells, one.options
+    options, told = one.options, one.figures
     luck = [key for key in swept if is_seed(key)]
-    directory = one.sweep / job.directory
-    figures = {key: _float(cell) for key, cell in cells.items() if key not in OTHER}
-    step, samples, seconds = (_float(cells.get(key, "")) for key in TAKEN)
+    step, samples, seconds = (told.get(key) for key in TAKEN)
     return Trial(
         number=number,
         values={
@@ -474,29 +329,24 @@ def _trial(number: int, one: Found, swept: Sequence[str], numbers: set[str]) -> 
             if key not in luck
         },
         seed=" ".join(f"{key}={options[key]}" for key in luck),
-        status=cells["status"],
-        reason=cells.get("reason", ""),
-        step=None if step is None else int(step),
-        samples=None if samples is None else int(samples),
+        status=str(told["status"]),
+        reason=str(told.get("reason") or ""),
+        step=step,
+        samples=samples,
         seconds=seconds,
-        figures={key: value for key, value in figures.items() if value is not None},
-        directory=directory,
-        command=_command(job, options),
+        figures={
+            key: float(value)
+            for key, value in told.items()
+            if key not in TAKEN and (isinstance(value, (int, float)) or value in NOT_FINITE)
+        },
+        directory=one.directory,
+        command=_command(one),
     )
 
 
-def _float(cell: str) -> float | None:
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return None
-
-
-def _command(job: ListedJob, options: Mapping[str, str]) -> str:
-    typed = job.overrides
-    words = [f"{key}={value}" for key, value in options.items()] if typed is None else [*typed]
-    words = [word for word in words if not word.startswith(AFTER)]
-    if any(key in options for key in RECIPES):
+def _command(one: Found) -> str:
+    words = [word for word in one.typed if not word.startswith(AFTER)]
+    if any(key in one.options for key in RECIPES):
         words.append(REPEATS)
     return shlex.join([*command_words("train"), *words])
 
@@ -517,13 +367,13 @@ def _config(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[str]]:
     return {}, damage[:1]
 
 
-def _shared(job: ListedJob, swept: Sequence[str]) -> tuple[str, ...]:
+def _shared(typed: Sequence[str], swept: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that a job shares with all others, as typed."""
-    words = [word for word in job.overrides or () if not word.startswith(AFTER)]
+    words = [word for word in typed if not word.startswith(AFTER)]
     return tuple(word for word in words if word.lstrip("+").partition("=")[0] not in swept)
 
 
-def _added(job: ListedJob) -> dict[str, str]:
+def _added(typed: Sequence[str]) -> dict[str, str]:
     """Return the plus signs of options that were typed with some."""
-    keys = [word.partition("=")[0] for word in job.overrides or () if word.startswith("+")]
+    keys = [word.partition("=")[0] for word in typed if word.startswith("+")]
     return {key.lstrip("+"): key[: len(key) - len(key.lstrip("+"))] for key in keys}

@@ -13,7 +13,6 @@ called, imported or looked up on the way. Whether the values fit is for `schema`
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -319,19 +318,6 @@ def read_lines(path: str | Path) -> list[str]:
     """Return the lines of a run's table, as far as they are whole; what is no UTF-8 becomes �."""
     lines = read_text(path, MOST_TABLE, errors="replace").replace("\r\n", "\n").split("\n")
     return lines[:-1]  # what stands behind the last line's end is cut short
-
-
-def read_rows(path: str | Path) -> tuple[list[list[str]], bool]:
-    """Return the rows of a CSV file with quotes, as far as they are whole, and whether all are."""
-    content = read_text(path, MOST_TABLE, errors="replace")
-    found: list[list[str]] = []
-    try:
-        found += csv.reader(io.StringIO(content, newline=""), strict=True)
-    except csv.Error:
-        return found, False
-    if found and not content.endswith("\n"):
-        return found[:-1], False  # the last cell may be cut short, and name another run
-    return found, True
 
 
 # ---- arrays

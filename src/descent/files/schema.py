@@ -12,7 +12,7 @@ from typing import Any
 from descent.files.bounded import DamageError, shown
 
 MOST_COUNT = 2**53  # steps, epochs, samples, rows: whole numbers that JSON keeps
-NOT_FINITE = ("nan", "inf", "-inf")  # as `runs.Run.write_result` writes such numbers
+NOT_FINITE = ("nan", "inf", "-inf")  # as `Run.write_result` writes such numbers
 
 Check = Callable[[Any], bool]
 

@@ -98,7 +98,9 @@ def compare(sweep: Path) -> list[dict[str, Any]]:
     keys = dict.fromkeys(key for overrides in typed for key in overrides)
     swept = [key for key in keys if len({overrides.get(key) for overrides in typed}) > 1]
     rows = [
-        {key.lstrip("+"): overrides.get(key, "") for key in swept} | _figures(result, sweep, job)
+        {key.lstrip("+"): overrides.get(key, "") for key in swept}
+        | figures(result)
+        | {"directory": str(sweep / job["directory"])}
         for (job, result), overrides in zip(found, typed, strict=True)
     ]
     names = list(dict.fromkeys(name for row in rows for name in row if name != "directory"))
@@ -110,7 +112,8 @@ def _values(result: Mapping[str, Any]) -> dict[str, str]:
     return dict(o.split("=", 1) for o in typed)
 
 
-def _figures(result: Mapping[str, Any], sweep: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+def figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's result tells, by the columns that `compare` names."""
     row = {key: result.get(key) for key in ("status", "reason", "step", "samples", "seconds")}
     if ended_by(result, Reason.TARGET):
         row["seconds_to_target"] = result.get("seconds")
@@ -119,8 +122,7 @@ def _figures(result: Mapping[str, Any], sweep: Path, job: Mapping[str, Any]) -> 
     row |= result.get("metrics") or {}
     best = result.get("best") or {}
     row |= {f"best/{k}": v for k, v in best.get("metrics", {}).items() if k.startswith("val/")}
-    row |= result.get("weights") or {}
-    return row | {"directory": str(sweep / job["directory"])}
+    return row | (result.get("weights") or {})
 
 
 def write_comparison(sweep: Path, rows: Sequence[Mapping[str, Any]]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shlex
 import zlib
@@ -64,7 +63,7 @@ def write(
     shared: Sequence[str] = (),
     config: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the table and list of a multirun, and the records of its first run."""
+    """Write the list of a multirun, the result of each run, and the config of the first."""
     jobs = list(jobs)
     sweep.mkdir(parents=True)
     entries = []
@@ -74,19 +73,14 @@ def write(
         entries.append({"number": i, "directory": str(i), "overrides": typed, "status": status,
                         "reason": ""})  # fmt: skip
     (sweep / "jobs.json").write_text(json.dumps(entries))
-    keys = list(jobs[0].values)
-    with (sweep / "results.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        taken = ("status", "reason", "step", "samples", "seconds")
-        table.writerow([*keys, "seed", *taken, metric, "directory"])
-        for i, job in enumerate(jobs):
-            status = "diverged" if job.score is None else "ok"
-            score = "" if job.score is None else repr(float(job.score))
-            row = [job.values[k] for k in keys]
-            table.writerow([*row, job.seed, status, "", job.steps, job.samples, 0.1, score,
-                            sweep / str(i)])  # fmt: skip
+    for entry, job in zip(entries, jobs, strict=True):
+        directory = sweep / entry["directory"]
+        directory.mkdir()
+        result = {"overrides": entry["overrides"], "status": entry["status"], "reason": "",
+                  "step": job.steps, "epoch": 1, "samples": job.samples, "seconds": 0.1,
+                  "metrics": {} if job.score is None else {metric: job.score}}  # fmt: skip
+        (directory / "result.json").write_text(json.dumps(result))
     first = sweep / "0"
-    first.mkdir()
     (first / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **(config or {})}))
     (first / "data.json").write_text(json.dumps(_description()))
     return sweep
