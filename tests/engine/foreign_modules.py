@@ -557,6 +557,16 @@ class KeepsMode(Net):
         return self.two(self.drop(torch.tanh(self.one(x))))
 
 
+class ScaledInput(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 1.5)
+
+
+class WritesIntoItsInput(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(1.5))
+
+
 class Reshaping(Net):
     """Rows pass through a shape that knows nothing of runs."""
 

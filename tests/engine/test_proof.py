@@ -45,6 +45,16 @@ def jobs_of(kind: type[nn.Module], make_job: Callable[..., Job], *typed: str) ->
     return made
 
 
+@pytest.mark.parametrize("how", ["data.batch_size=full", "data.order=sequential"])
+def test_a_module_that_writes_into_its_input_does_not_change_the_data(how, train_run, monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    given = (*COMMON, how, "logger=none")
+    factor = ("model._target_=foreign_modules.ScaledInput",)
+    one = train_run(*given, "model._target_=foreign_modules.WritesIntoItsInput")
+    other = train_run(*given, *factor)
+    assert one.result()["metrics"] == other.result()["metrics"]
+
+
 def verdict(jobs: list[Planned]) -> str | None:
     configs = [job.config for job in jobs]
     assert len({shape(config) for config in configs}) == 1

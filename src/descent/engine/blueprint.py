@@ -52,13 +52,20 @@ def build_model(config: Mapping[str, Any], description: Description) -> nn.Modul
     dtype = DTYPES.get(config["trainer"]["precision"], torch.float32)
     model = model.to(dtype)
     # first, since lazy layers learn their sizes by it
-    _check_outputs(model, torch.zeros(2, sizes["in_features"], dtype=dtype), description.outputs)
+    rows = torch.zeros(2, sizes["in_features"], dtype=dtype)
+    _check_outputs(model, rows, description.outputs)
+    if rows._version:  # it writes into its input: the data themselves, which it must not change
+        model.register_forward_pre_hook(_on_a_copy)
     if not has_own_model(config):
         parameters = sum(p.numel() for p in model.parameters())
         what = str(config["model"].get("_target_", "the model"))
         _check_copies(config, parameters, what, "give smaller sizes in model", there=1)
     _check_batch_norm(config, model, description.rows["train"])
     return model
+
+
+def _on_a_copy(model: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(one.clone() if isinstance(one, Tensor) else one for one in given)
 
 
 LARGE = 10**7  # parameters from which it is worth asking whether there is memory for them
