@@ -160,6 +160,28 @@ def test_a_callback_sees_every_batch_as_plain_lightning_shows_it(window, make_jo
     hold_against_plain(job.run, plain)
 
 
+class Planner(L.Callback):
+    told: dict[str, Any] = {}  # noqa: RUF012
+
+    def on_train_start(self, trainer, pl_module):
+        Planner.told = {
+            name: getattr(trainer, name)
+            for name in ("num_training_batches", "estimated_stepping_batches", "max_epochs",
+                         "current_epoch", "global_step", "is_last_batch")
+        }  # fmt: skip
+
+
+def test_a_callback_reads_the_length_of_training_as_from_plain_lightning(make_job):
+    where = f"{Planner.__module__}.{Planner.__name__}"
+    job = make_job(*COMMON, f"+callbacks.mine._target_={where}", "picture=false")
+    plain = train_plainly(job, [Planner()])
+    theirs = Planner.told
+    train(job)
+    assert Planner.told == theirs
+    assert theirs["estimated_stepping_batches"] == 16
+    hold_against_plain(job.run, plain)
+
+
 def test_after_a_break_within_an_epoch_a_callback_sees_what_follows(make_job):
     where = f"{Watcher.__module__}.{Watcher.__name__}"
     given = (*COMMON, f"+callbacks.mine._target_={where}", "picture=false")

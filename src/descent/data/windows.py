@@ -247,6 +247,13 @@ class SeedWindows:
         """Return the rows of each of `count` batches from step `first` (from 0) of an epoch."""
         return self.first.batch_rows(first, count)
 
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: Lightning asks who could go on, and the learner says where."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take nothing back."""
+
     def __iter__(self) -> Iterator[SeedWindow | tuple[Tensor, Tensor]]:
         """Yield this epoch's windows, from `done` steps on, or a single run's batches (x, y)."""
         mine = {seed: self._by_seed[seed] for seed in self.present}

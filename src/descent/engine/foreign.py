@@ -168,6 +168,12 @@ class _AsAutomatic:
         return getattr(self._learner, name)
 
 
+def tell_batches(trainer: Any, steps: int) -> None:
+    """Let callbacks read how many batches an epoch has: windows have no length to tell it by."""
+    trainer.fit_loop.setup_data()
+    trainer.fit_loop.max_batches = steps
+
+
 def fit_in(callbacks: Iterable[Callback]) -> None:
     """Let Lightning's checkpoints save when they would in Lightning's own loop.
 

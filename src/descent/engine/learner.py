@@ -22,7 +22,7 @@ from descent.data.windows import SeedWindow, SeedWindows
 from descent.engine.averaging import Averaging
 from descent.engine.clock import Clock
 from descent.engine.evaluating import Evaluator, Metrics
-from descent.engine.foreign import may_change_weights
+from descent.engine.foreign import may_change_weights, tell_batches
 from descent.engine.kernel import Figures, Kernel
 from descent.engine.losses import Penalty
 from descent.engine.module_kernel import ModuleKernel
@@ -116,7 +116,6 @@ class Learner(L.LightningModule):
 
     @property
     def rates(self) -> Rates:
-        """The learning rate of each run."""
         return self.kernel.rates
 
     @property
@@ -126,7 +125,6 @@ class Learner(L.LightningModule):
 
     @property
     def windows(self) -> SeedWindows:
-        """The training windows."""
         return self._data_module().windows
 
     @property
@@ -197,6 +195,8 @@ class Learner(L.LightningModule):
         if self.restored is not None:
             load_all(self, self.restored)
         self.on_train_epoch_start()
+        if self.others:
+            tell_batches(self.trainer, self.windows.steps_per_epoch)
 
     def on_train_start(self) -> None:
         """Begin, or continue, streams and callbacks."""
