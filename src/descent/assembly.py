@@ -31,6 +31,7 @@ from descent.engine.blueprint import (
     build_models,
     build_optimizer,
     build_schedule,
+    planned_length,
     try_out,
 )
 from descent.engine.compiling import Compiler
@@ -51,16 +52,15 @@ from descent.engine.loop_kernel import LoopKernel
 from descent.engine.losses import Penalty, criterion
 from descent.engine.module_kernel import ModuleKernel
 from descent.engine.observer import Observer
-from descent.engine.own_kernel import OwnFigures, OwnKernel
+from descent.engine.own_kernel import Length, OwnFigures, OwnKernel
 from descent.engine.own_learner import describe, has_own_optimizer, is_own
 from descent.engine.stacked_kernel import StackedKernel
 from descent.engine.stepping import Clip
 from descent.errors import ForeignError, UserError, counted, first_line
 from descent.job import Job
-from descent.metrics import AUTO, settled_mode, take_own
+from descent.metrics import AUTO, recorded, settled_mode, take_own, watched
 from descent.models.point import Point
 from descent.records.run import Run
-from descent.records.tables import FULL_LOSS, RUNNING_LOSS
 from descent.records.trackers import store_of
 
 log = logging.getLogger(__name__)
@@ -200,10 +200,11 @@ def fastest_device(
 
 
 def _begin_own(learner: Learner, job: Job, trainer: L.Trainer) -> None:
-    """Try a step of the user's learner, and let what it logs be recorded.
+    """Try the steps of the user's learner, and let what it logs be recorded.
 
     Raises:
-        UserError: its step fails, or an option was typed that it overrules.
+        UserError: a step fails, an option was typed that it overrules, or a metric is watched that
+            it does not log.
     """
     kernel = learner.kernel
     assert isinstance(kernel, OwnKernel)
@@ -216,11 +217,18 @@ def _begin_own(learner: Learner, job: Job, trainer: L.Trainer) -> None:
     two = replace(
         job.prepared,
         arrays=replace(job.prepared.arrays, disposable=False),
-        rows={**job.prepared.rows, "train": job.prepared.rows["train"][:2]},
+        rows={split: rows[:2] for split, rows in job.prepared.rows.items()},
     )
     dtype = DTYPES.get(job.config["trainer"]["precision"], torch.float32)
-    taken = (RUNNING_LOSS, FULL_LOSS, *learner.evaluator.names("val"))
-    kernel.try_step(*split_tensors(two, "train", torch.device("cpu"), dtype), taken)
+    cpu = torch.device("cpu")
+    rows = {name: split_tensors(two, name, cpu, dtype) for name, of in two.rows.items() if len(of)}
+    length = Length(
+        planned_length(job.config, learner.data, "step"),
+        learner.data.steps_per_epoch(job.config["data"]),
+    )
+    kernel.try_out(rows, trainer, length)
+    there = recorded(job.config, learner.data.task, learner.data.rows)
+    kernel.check_watched(dict(watched(job.config)), there)
     trainer.callbacks.append(OwnFigures(kernel))  # type: ignore[attr-defined]
 
 
@@ -294,7 +302,7 @@ def build_learner(
     first = configs[0]
     take_own(first)
     every = first["trainer"].get("check_val_every_n_epoch", 1) or 1
-    return Learner(
+    learner = Learner(
         _kernel(configs, description, models, device, trains),
         description,
         rows or description.rows,
@@ -303,6 +311,9 @@ def build_learner(
         Limits(first["stop"]["epochs"], first["stop"]["steps"]),
         every if validates else 0,
     )
+    if isinstance(learner.kernel, OwnKernel):
+        learner.evaluator.own = learner.kernel
+    return learner
 
 
 def _kernel(
@@ -329,6 +340,8 @@ def _kernel(
             Clip(**config["clip"]), config["seed"],
         )  # fmt: skip
         kernels.append(OwnKernel(*parts) if is_own(config) else ModuleKernel(*parts))
+        if isinstance(kernels[0], OwnKernel):
+            kernels[0].batch_size = description.batch_size(config["data"])
     asked = configs[0]["trainer"].get("compile", False)
     if trains and asked and len(kernels) == 1:
         kernels[0].compiler = _compiler(configs[0], device, asked)

@@ -21,6 +21,10 @@ NAMES, MODE = "names", "mode"  # of the group `metrics`: its list, and what a no
 REGRESSION, CLASSIFICATION = ("regression",), ("binary", "multiclass")
 TASKS = (*REGRESSION, *CLASSIFICATION)
 EPSILON, BINS = 2.220446049250313e-16, 15
+LOGGED = "learner/"  # before the name of what a LightningModule of the user's logs
+# and how such names end beside those of our metrics: whether less is better
+ENDINGS = dict.fromkeys(("error", "err", "mse", "perplexity"), True)
+ENDINGS |= dict.fromkeys(("acc", "score", "auroc", "iou", "dice"), False)
 OURS = ("descent.", "torch.", "lightning.")  # code that logs no metric of its own
 
 Formula = Callable[["Float[Tensor, 'R n C']", "Tensor"], "Float[Tensor, ' R']"]
@@ -315,6 +319,10 @@ def take_own(config: Mapping[str, Any]) -> None:
 def metric_named(name: str) -> Metric | None:
     """Return what `val/rmse`, `best/val/rmse` or `rmse` is; None if there is no such metric."""
     bare = name.removeprefix("best/")
+    if bare.startswith(LOGGED):
+        ways = {m.name: m.lower for m in METRICS.values() if m.tasks} | ENDINGS
+        words = bare.lower().replace("/", "_")
+        return Metric(bare, next((ways[w] for w in ways if words.endswith(f"_{w}")), None))
     split, _, rest = bare.partition("/")
     name = rest if split in SPLITS else bare
     return METRICS.get(name) or OWN.get(name)
@@ -460,7 +468,8 @@ def recorded(config: Mapping[str, Any], task: str, rows: Mapping[str, int]) -> l
         for name in ("loss", *(m.name for m in of_task(task, rows[split], asked)))
     ]
     training = [m.name for m in METRICS.values() if m.source in sources]
-    return ["train/loss", *(n if "/" in n else f"train/{n}" for n in training), *names]
+    own = [f"{LOGGED}<what it logs>"] if config.get("learner") else []
+    return ["train/loss", *(n if "/" in n else f"train/{n}" for n in training), *names, *own]
 
 
 def check_metrics(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
@@ -475,6 +484,8 @@ def check_metrics(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """
     rows = data["rows"]
     known = recorded(config, data["task"], rows)
+    if config.get("learner"):  # which of them it does log, its first step tells
+        known += [metric for _, metric in watched(config) if metric.startswith(LOGGED)]
     name = config["optimized_metric"]
     if name not in known:
         raise UserError(f"optimized_metric={name} is not recorded{_instead(name, known, rows)}")
@@ -484,6 +495,13 @@ def check_metrics(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     during = [name for name in known if not name.startswith("test/")]
     for where, node in _nodes(config, monitoring=True):
         _check_monitor(where, node, during, rows, _has_foreign_code(config))
+
+
+def watched(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what options watch, and the metrics they name."""
+    yield "optimized_metric", str(config["optimized_metric"])
+    for where, node in _nodes(config, monitoring=True):
+        yield f"{where}.monitor", str(node["monitor"])
 
 
 def _check_monitor(

@@ -139,7 +139,7 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
     counts = Counter(str(row["status"]) for row in rows)
     told = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
     if len(rows) <= MOST_ROWS:
-        _print_runs(console, rows)
+        _print_runs(console, rows, metric)
     else:
         _print_settings(console, settings(rows, metric), metric)
     console.print(f"{len(rows):,} runs: {told}")
@@ -153,10 +153,11 @@ def print_summary(sweep: Path, rows: Sequence[Row], metric: str) -> None:
         console.print(f"{'pictures':<10} {command('report')} run={sweep}")
 
 
-def _print_runs(console: Console, rows: Sequence[Row]) -> None:
+def _print_runs(console: Console, rows: Sequence[Row], metric: str) -> None:
     from rich.table import Table
 
-    columns = _fitting(_columns(rows), rows, console.width)
+    shown = _columns(rows, metric)
+    columns = _fitting(shown, rows, console.width)
     table = Table()
     for name, heading in columns.items():
         numbers = all(isinstance(row[name], (int, float, type(None))) for row in rows)
@@ -164,7 +165,7 @@ def _print_runs(console: Console, rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in columns))
     console.print(table)
-    left_out = len(_columns(rows)) - len(columns)
+    left_out = len(shown) - len(columns)
     if left_out:
         console.print(f"{left_out} more columns are in {RESULTS}.")
 
@@ -216,14 +217,17 @@ def _print_one_class(console: Console, rows: Sequence[Row]) -> None:
         )
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, str]:
-    """Return heading by column: what was swept, what always counts, and what few rows measured."""
+def _columns(rows: Sequence[Row], metric: str) -> dict[str, str]:
+    """Return heading by column: what was swept and optimized, what always counts, what few have."""
     names = list(rows[0]) if rows else []
     weights = [n for n in names[names.index("seconds") + 1 : -1] if "/" not in n] if names else []
     weights = [n for n in weights if n not in ("seconds_to_target", "predicts_only")]
     diagnostics = [n for n in names if n.startswith("diagnostics/")]
     columns = {name: name for name in swept(rows)}
-    columns |= {n: heading for n, heading in SHOWN.items() if any(_known(r.get(n)) for r in rows)}
+    label = metric.replace("/", " ").replace("_", " ")
+    optimized = {} if metric in SHOWN else {metric: label, f"best/{metric}": f"best {label}"}
+    always = {"status": SHOWN["status"], **optimized, **SHOWN}
+    columns |= {n: heading for n, heading in always.items() if any(_known(r.get(n)) for r in rows)}
     columns |= {n: n.partition("/")[2].replace("_", " ") for n in diagnostics}
     if len(weights) <= MOST_WEIGHTS:
         columns |= {name: name for name in weights}

@@ -141,9 +141,13 @@ class Description:
         Args:
             data: the config's node, whose batch size may be `full` or larger than the table.
         """
+        rows = self.rows["train"]
+        return max(1, steps_per_epoch(rows, self.batch_size(data), data["drop_last"]))
+
+    def batch_size(self, data: Mapping[str, Any]) -> int:
+        """Return how many training rows a step takes, of the same node."""
         rows, given = self.rows["train"], data["batch_size"]
-        batch = rows if given == "full" else min(given, rows)
-        return max(1, steps_per_epoch(rows, batch, data["drop_last"]))
+        return rows if given == "full" else min(given, rows)
 
     def choose(
         self, probabilities: np.ndarray, threshold: float | None = None

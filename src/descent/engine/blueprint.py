@@ -245,7 +245,7 @@ def build_schedule(config: Mapping[str, Any], description: Description) -> Sched
     node = dict(config["scheduler"])
     interval, monitor = node.pop("interval", "epoch"), node.pop("monitor", None)
     mode = node.pop("mode", AUTO)
-    length = _length(config, description, interval)
+    length = planned_length(config, description, interval)
     _check_range(config, length)
     for key, value in node.items():
         if value == "auto":
@@ -374,7 +374,9 @@ def _take_steps(
         optimizer.step()
 
 
-def _length(config: Mapping[str, Any], description: Description, interval: str) -> int | None:
+def planned_length(
+    config: Mapping[str, Any], description: Description, interval: str
+) -> int | None:
     """Return the run's planned length in steps or epochs, whichever `interval` names."""
     per_epoch = description.steps_per_epoch(config["data"])
     epochs, steps = config["stop"]["epochs"], config["stop"]["steps"]

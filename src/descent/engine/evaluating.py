@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from descent.engine.kernel import Kernel
 from descent.engine.losses import Criterion
 from descent.metrics import METRICS, Formula, Metric, classes, of_task
 from descent.shapes import Float, Shaped
+
+if TYPE_CHECKING:
+    from descent.engine.own_kernel import OwnKernel
 
 
 class Scores:
@@ -117,6 +121,7 @@ class Evaluator:
         self.thresholds: Tensor | None = None
         if isinstance(data.threshold, float) and data.threshold != 0.5:
             self.thresholds = torch.tensor([data.threshold], dtype=torch.float64)
+        self.own: OwnKernel | None = None  # whose learner evaluates itself as well
         self.lone: list[int | None] = []  # the class that a run predicts for every row, if it does
         self._scores: dict[str, Scores] = {}
         self._pieces: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -139,7 +144,8 @@ class Evaluator:
         names = [
             metric.name for metric in of_task(self.data.task, self.rows[split], self.data.metrics)
         ]
-        return [f"{split}/{name}" for name in ("loss", *names)]
+        own = self.own.names[split] if self.own is not None else ()
+        return [*(f"{split}/{name}" for name in ("loss", *names)), *own]
 
     @torch.no_grad()
     def losses(self, kernel: Kernel, x: Float[Tensor, "n F"], y: Tensor) -> Float[Tensor, " A"]:
@@ -165,14 +171,24 @@ class Evaluator:
             self.add(kernel.outputs(xb, weights), yb)
         if split not in self._scores:
             self._scores[split] = Scores(self.data, self.criterion.targets(y).cpu())
-        return self.take(split, self._scores[split])
+        return self.take(split, self._scores[split], (x, y), weights)
 
     def add(self, outputs: Float[Tensor, "A n C"], y: Tensor) -> None:
         """Take a piece of a split."""
         self._pieces.append((self._loss(outputs, y), outputs.cpu(), y))
 
-    def take(self, split: str, scores: Scores | None = None) -> Metrics:
-        """Return the metrics of the pieces taken, and begin anew."""
+    def take(
+        self, split: str, scores: Scores | None = None, rows: tuple[Tensor, Tensor] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> Metrics:  # fmt: skip
+        """Return the metrics of the pieces taken, and begin anew.
+
+        Args:
+            split: that they are of.
+            scores: of it, if they are made.
+            rows: all of it, for a learner that evaluates itself as well.
+            weights: to do so at, if not the run's own.
+        """
         pieces, self._pieces = self._pieces, []
         losses, outputs, targets = zip(*pieces, strict=True)
         if scores is None:
@@ -182,7 +198,8 @@ class Evaluator:
         loss = _total(losses) / sum(map(len, targets))
         found = {"loss": loss, **scores(made, self.thresholds)}
         self.lone = self._lone(made)
-        return {f"{split}/{name}": values.numpy() for name, values in found.items()}
+        own = {} if self.own is None or rows is None else self.own.figures(split, *rows, weights)
+        return {f"{split}/{name}": values.numpy() for name, values in found.items()} | own
 
     def _lone(self, outputs: Float[Tensor, "A n C"]) -> list[int | None]:
         """Return the class that a run predicts for every one of several rows; None for more."""

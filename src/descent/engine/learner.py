@@ -80,8 +80,7 @@ class Learner(L.LightningModule):
         self.run_loggers: Sequence[Sequence[Any]] = [[] for _ in self.seeds]  # of each run
         self.stack = ""  # the name of runs that train side by side, in their checkpoints
         self.clock = Clock()
-        self.seconds = 0.0  # each run's share of the training seconds, up to the last window
-        self._lap = 0.0
+        self.seconds = self._lap = 0.0  # each run's share of the training seconds, to its window
         self.live: Int[np.ndarray, " A"] = np.arange(len(self.seeds))  # the run in each column
         self.endings: dict[int, Ending] = {}
         self.released: Callable[[Sequence[int]], None] = lambda runs: None
@@ -107,8 +106,7 @@ class Learner(L.LightningModule):
     @property
     def backbone(self) -> nn.Module:
         """The model's part of this name, where Lightning's `BackboneFinetuning` looks for it."""
-        backbone: nn.Module = self.model.backbone  # type: ignore[assignment]
-        return backbone
+        return self.model.backbone  # type: ignore[return-value]
 
     @property
     def runs(self) -> int:
@@ -532,11 +530,13 @@ class Learner(L.LightningModule):
         self.evaluator.add(self.kernel.outputs(batch[0]), batch[1])
 
     def on_validation_epoch_end(self) -> None:
-        self.measured = self._validated = self.evaluator.take("val")
+        with self.evaluating():
+            self.measured = self._validated = self.evaluator.take("val", rows=self.rows("val"))
         self._log()
 
     def on_test_epoch_end(self) -> None:
-        self.measured = self.evaluator.take("test")
+        with self.evaluating():
+            self.measured = self.evaluator.take("test", rows=self.rows("test"))
         self._log()
 
     def go_on_from(self, step: int, epochs: int, steps_in_epoch: int, seconds: float) -> None:

@@ -1,14 +1,14 @@
-"""A LightningModule of the user's: its own `training_step`, under our data, records and loop.
+"""A LightningModule of the user's: its own steps and hooks, under our data, records and loop.
 
-Its `forward` answers for metrics, evaluation and predictions. What it logs becomes columns of the
-epochs. Hooks that would change a step, and are not called here, are refused.
+Its `forward` answers for our metrics, evaluation and predictions. What it logs in training and
+evaluation becomes columns of the epochs. Hooks that are not called here are refused.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import lightning as L
@@ -20,16 +20,27 @@ from torch.optim.lr_scheduler import LambdaLR
 from descent.config.check import build
 from descent.config.located import locate
 from descent.data.prepare import Description
+from descent.engine.foreign import STEP_HOOKS
 from descent.engine.losses import criterion
 from descent.engine.schedules import Schedule
-from descent.errors import UserError, first_line
+from descent.errors import UserError, first_line, joined
 
-log = logging.getLogger(__name__)
-
-CALLED = ("forward", "training_step", "configure_optimizers")
+# the splits that it may evaluate itself, and Lightning's words for it
+STAGES = {"val": "validation", "test": "test"}
+CALLED = (
+    *("forward", "training_step", "configure_optimizers", "configure_model", "setup"),
+    *("on_fit_start", "on_train_start", "on_train_epoch_start", "on_train_batch_start"),
+    *("on_train_batch_end", "on_train_epoch_end", "on_train_end", "on_fit_end", *STEP_HOOKS),
+    *(f"{stage}_step" for stage in STAGES.values()),
+    *(
+        f"on_{stage}_{moment}"
+        for stage in STAGES.values()
+        for moment in ("start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end")
+    ),
+)
 # what has its place here already: not called, and told
-IN_PLACE = ("validation_step", "test_step", "predict_step", "train_dataloader", "val_dataloader",
-            "test_dataloader", "predict_dataloader")  # fmt: skip
+IN_PLACE = ("predict_step", "train_dataloader", "val_dataloader", "test_dataloader",
+            "predict_dataloader")  # fmt: skip
 PLAIN = ("extra_repr", "state_dict", "load_state_dict", "example_input_array")
 
 
@@ -58,13 +69,23 @@ def build_own(
             f"learner: {name} steps its optimizers itself (automatic_optimization=False), which is "
             "not offered; let training_step return the loss."
         )
-    strange = sorted(set(_overridden(made)) - {*CALLED, *IN_PLACE, *PLAIN})
+    strange = sorted(set(overridden(made)) - {*CALLED, *IN_PLACE, *PLAIN})
     if strange:
         raise UserError(
             f"learner: {name}.{strange[0]} would never be called; leave it out, or do it in "
             "training_step or in a callback (callbacks=...)."
         )
+    for hook, given in (("configure_model", ()), ("setup", ("fit",))):
+        try:
+            call(made, hook, *given)
+        except Exception as error:
+            raise UserError(f"learner: {name}.{hook} fails: {first_line(error)}.") from error
     return made
+
+
+def call(module: L.LightningModule, hook: str, *given: Any) -> Any:
+    """Call a hook where the user's class has one."""
+    return getattr(module, hook)(*given) if hook in overridden(module) else None
 
 
 def takes_model(config: Mapping[str, Any]) -> bool:
@@ -78,40 +99,53 @@ def has_own_optimizer(module: nn.Module) -> bool:
     return isinstance(module, L.LightningModule) and is_overridden("configure_optimizers", module)
 
 
-def _overridden(module: L.LightningModule) -> list[str]:
+def overridden(module: L.LightningModule) -> frozenset[str]:
     """Return what of LightningModule the user's classes define anew."""
+    own: Any = type(module)
+    return _overridden(own)
+
+
+@cache
+def _overridden(own: Any) -> frozenset[str]:
     above = L.LightningModule.__mro__
-    own = {name for kind in type(module).__mro__ if kind not in above for name in vars(kind)}
-    return [name for name in own if not name.startswith("_") and hasattr(L.LightningModule, name)]
+    names = {name for kind in own.__mro__ if kind not in above for name in vars(kind)}
+    return frozenset(n for n in names if not n.startswith("_") and hasattr(L.LightningModule, n))
 
 
 def describe(module: L.LightningModule, config: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know of a run's learner."""
-    own = (
-        "its own training_step and optimizer"
-        if has_own_optimizer(module)
-        else ("its own training_step")
-    )
-    lines = [f"{type(module).__name__}, {own}"]
+    own = [f"{what}_step" for what in ("training", *STAGES.values())
+           if f"{what}_step" in overridden(module)]  # fmt: skip
+    own += ["optimizer"] if has_own_optimizer(module) else []
+    lines = [f"{type(module).__name__}, its own {joined(own)}"]
     if not takes_model(config):
         lines.append("model=... has no effect: it takes no argument 'model'")
-    unused = sorted(set(_overridden(module)) & {*IN_PLACE})
+    unused = sorted(overridden(module) & {*IN_PLACE})
     if unused:
-        lines.append(f"not called: {', '.join(unused)} (metrics and predictions are of forward)")
+        lines.append(
+            f"not called: {', '.join(unused)} (rows are of data=..., predictions of forward)"
+        )
     return lines
 
 
-def loss_of(module: L.LightningModule, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-    """Return the loss that a `training_step` gives; UserError if it is none."""
-    step, name = module.training_step, f"{type(module).__name__}.training_step"
-    takes_number = len(inspect.signature(step).parameters) > 1
-    found = step(batch, number) if takes_number else step(batch)
+def step_result(module: L.LightningModule, step: str, batch: Any, number: int) -> Any:
+    """Return what a step of the user's does of a batch; it may leave the batch's number out."""
+    function = getattr(module, step)
+    takes_number = len(inspect.signature(function).parameters) > 1
+    return function(batch, number) if takes_number else function(batch)
+
+
+def loss_of(module: L.LightningModule, found: Any) -> Tensor:
+    """Return the loss in what a `training_step` returned; UserError if there is none."""
     loss = found.get("loss") if isinstance(found, Mapping) else found
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         what = "nothing" if loss is None else type(loss).__name__
         if isinstance(loss, Tensor):
             what = f"a tensor of shape {tuple(loss.shape)}"
-        raise UserError(f"learner: {name} returns {what}; it must return the loss of the batch.")
+        raise UserError(
+            f"learner: {type(module).__name__}.training_step returns {what}; it must return the "
+            "loss of the batch."
+        )
     return loss.reshape(())
 
 
@@ -137,6 +171,8 @@ def optimizer_of(module: L.LightningModule) -> tuple[torch.optim.Optimizer, Sche
         return optimizers[0], Schedule(lambda optimizer: LambdaLR(optimizer, lambda _: 1.0))
     told = schedulers[0] if isinstance(schedulers[0], Mapping) else {"scheduler": schedulers[0]}
     scheduler = told["scheduler"]
+    if told.get("frequency", 1) != 1:
+        raise UserError(f"learner: {name} gives frequency={told['frequency']}; 1 alone is offered.")
     schedule = Schedule(
         lambda _: scheduler, str(told.get("interval", "epoch")), told.get("monitor")
     )

@@ -142,7 +142,10 @@ def make_stepper(
     needs_lightning = (
         type(trainer.strategy) is not SingleDeviceStrategy
         or getattr(trainer.precision_plugin, "scaler", None) is not None
-        or any(getattr(type(module), h) is not getattr(ModelHooks, h) for h in STEP_HOOKS)
+        or any(
+            getattr(getattr(module, h), "__func__", None) is not getattr(ModelHooks, h)
+            for h in STEP_HOOKS
+        )
         or any(answers(callback, *STEP_HOOKS) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     )
     if needs_lightning:

@@ -11,12 +11,14 @@ from descent.errors import UserError
 from descent.files.atomic import write
 from descent.files.bounded import DamageError, read_json
 from descent.files.schema import Check, check_fields, each, is_text, maybe
+from descent.metrics import LOGGED
 from descent.records.endings import Reason, ended_by
 from descent.records.run import CONFIG, SWEEP, Run
 
 RESULTS = "results.csv"
 JOBS = "jobs.json"  # the jobs of a multirun: number, overrides, directory, status and reason
 NOT_BEGUN = "not begun"
+OF_BEST = ("val/", LOGGED)  # what of the best epoch stands in the table
 REPEATS = "hydra.mode=RUN"  # repeats one job alone where a recipe asks for many
 
 
@@ -121,7 +123,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, Any]:
         row["predicts_only"] = result["predicts_only"]
     row |= result.get("metrics") or {}
     best = result.get("best") or {}
-    row |= {f"best/{k}": v for k, v in best.get("metrics", {}).items() if k.startswith("val/")}
+    row |= {f"best/{k}": v for k, v in best.get("metrics", {}).items() if k.startswith(OF_BEST)}
     return row | (result.get("weights") or {})
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descent.metrics import LOGGED
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -52,7 +54,7 @@ def print_result(
     rate = f", {seconds / steps * 1e6:,.0f} us a step" if steps else ""
     console.print(f"{steps:,} steps in {seconds:.2f} s{rate}")
     for name, value in result["metrics"].items():
-        if name.startswith("diagnostics/"):
+        if name.startswith(("diagnostics/", LOGGED)):
             console.print(f"{name.partition('/')[2].replace('_', ' '):<18} {_number(value)}")
     for name, value in (result.get("weights") or {}).items():
         console.print(f"{name:<18} {value!r}")
