@@ -86,10 +86,13 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> Typed:
     return partial(_typed, str(place / "bin" / "python"))
 
 
-def _typed(python: str, tree: Path, *words: str) -> str:
+def _typed(python: str, tree: Path, *words: str, beside: Path | None = None) -> str:
+    """Type a command in a tree; beside is what else Python finds."""
+    places = [tree / "src", *([beside] if beside else [])]
     done = subprocess.run(
         [python, *words], cwd=tree, capture_output=True, text=True, timeout=400,
-        env={**os.environ, "PYTHONPATH": str(tree / "src"), "COLUMNS": "100"}, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "COLUMNS": "100"},
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -108,8 +111,10 @@ def test_a_renamed_tree_is_green(template: Any, typed: Typed, tmp_path: Path) ->
     assert left == []
     assert "No module" not in typed(tree, "-m", "ruff", "check", ".")
     typed(tree, "-m", "ruff", "format", "--check", ".")
-    told = typed(tree, "src/train.py", "-m", *SMALL, "optimizer.lr=0.1,0.2")
+    told = typed(tree, "src/train.py", "-m", *SMALL, "optimizer.lr=0.1,0.2", beside=ROOT / "src")
     assert "2 runs: 2 ok" in told
+    (config,) = (tree / "outputs" / "multiruns").glob("*/0/config.yaml")
+    assert "_target_: acme." in config.read_text()
     assert "acme train" in typed(tree, "-m", "acme", "--help")
     narrow = ("tests/test_architecture.py", "tests/test_console.py", "tests/models", "tests/config")
     some = "floor or walls or root or release or lock or linear or console or help or sentences"

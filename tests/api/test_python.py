@@ -120,6 +120,7 @@ def kinds(rows: dict[str, np.ndarray]) -> dict[str, Any]:
         "mapping": (rows, "y"),
         "values": (pd.DataFrame(rows).drop(columns="y"), pd.Series(rows["y"], name="y")),
         "arrays": (x, rows["y"]),
+        "pair": ((x, rows["y"]), None),
         "tensors": (torch.from_numpy(x), torch.from_numpy(rows["y"])),
     }  # fmt: skip
 
@@ -133,7 +134,7 @@ def test_any_frame_or_array_becomes_the_same_table(rows: dict[str, np.ndarray]) 
         given.write(f"{kind}.parquet")
         kept = pl.read_parquet(f"{kind}.parquet")
         np.testing.assert_array_equal(kept.to_numpy(), np.column_stack(list(rows.values())))
-    assert paths.pop("tensors") == paths.pop("arrays")
+    assert paths.pop("tensors") == paths.pop("arrays") == paths.pop("pair")
     assert len(set(paths.values())) == 1
 
 
@@ -282,6 +283,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: descent.train(data=np.zeros(3), target="y"), "data has the shape (3,)"),
     (lambda: descent.train(data=np.zeros((3, 2)), target=np.zeros(4)), "target has the shape (4,)"),
     (lambda: descent.train(data=np.zeros((3, 2))), "target=... is missing"),
+    (lambda: descent.train(data=[[1.0], [1.0, 2.0]], target="y"), "cannot be read as rows and"),
     (lambda: descent.train(target="y"), "target=... goes with data=..."),
     (lambda: descent.train(data={"a": [1, 2], "y": [1, 2]}, target="z"), "'z'; they have a, y."),
     (lambda: descent.train(data="nowhere.csv", target="y"), "There is no file"),

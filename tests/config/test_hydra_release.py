@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -135,6 +136,17 @@ def test_a_launcher_that_hydra_overlooked_is_found_without_being_asked_for(
     del plugins.class_name_to_class[hydra_release.LAUNCHER]
     hydra_release.register_plugins(["optimizer=sgd"])
     assert looked == ([hydra_release.PLUGINS] if hydra_release.NAMES_ITS_BASE else [])
+
+
+def test_a_renamed_package_beside_this_one_leaves_it_its_launcher(plugins: Plugins) -> None:
+    names = {"launcher/stack": hydra_release.LAUNCHER, "sweeper/grid": hydra_release.SWEEPER}
+    there = ConfigStore.instance()
+    for name in names:  # as acme's plugins do when they are imported after ours
+        kind, choice = name.split("/")
+        there.store(group=f"hydra/{kind}", name=choice, node={"_target_": f"acme.{choice}"})
+    hydra_release.register_plugins(["optimizer=sgd"])
+    for name, target in names.items():
+        assert there.load(f"hydra/{name}.yaml").node["_target_"] == target
 
 
 # ---- Hydra 1.4

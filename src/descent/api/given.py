@@ -19,7 +19,7 @@ import numpy as np
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from descent.data.layout import listed
-from descent.errors import DescentError, did_you_mean
+from descent.errors import DescentError, did_you_mean, first_line
 from descent.files.atomic import make_directory, replacing
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Given:
 
     Args:
         data: a frame (Polars, pandas, anything with columns by name), a mapping of columns, a 2-D
-            array or tensor, or the path of a table.
+            array or tensor, the path of a table, or a pair of rows and target.
         target: the name of the column to predict (several names for several numbers), or the values
             themselves: [N], or [N, C] numbers.
 
@@ -46,6 +46,8 @@ class Given:
 
     def __init__(self, data: Any, target: Any) -> None:
         self._bytes: bytes | None = None
+        if isinstance(data, tuple) and len(data) == 2 and target is None:
+            data, target = data
         if isinstance(data, (str, os.PathLike)):
             names, self._path = _names(target, None), os.fspath(data)
         else:
@@ -192,7 +194,9 @@ def as_array(values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise DescentError(f"data cannot be read as rows and columns: {error}.") from None
+        raise DescentError(
+            f"data cannot be read as rows and columns: {first_line(error).rstrip('.')}."
+        ) from None
 
 
 def _column(values: np.ndarray) -> Any:

@@ -46,6 +46,7 @@ BUILT = ("descent.*", "hydra.*", "hydra_plugins.*", "logging.*", "optuna.sampler
 POLICY: dict[str, Any] = {} if NAMES_ITS_BASE else {"execution_whitelist": BUILT}
 PLUGINS = "hydra.plugins"  # the group of entry points
 LAUNCHER = "hydra_plugins.descent_stack.launcher.StackLauncher"
+SWEEPER = "hydra_plugins.descent_stack.sweeper.GridSweeper"
 ABOUT_PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
 stock_arguments = utils.get_args_parser
@@ -131,6 +132,7 @@ def register_plugins(words: Sequence[str]) -> None:
     from hydra.core.plugins import Plugins
 
     plugins = Plugins.instance()
+    _ours_last(plugins)
     asked = any(word.startswith(ABOUT_PLUGINS) for word in words)
     if not NAMES_ITS_BASE or (LAUNCHER in plugins.class_name_to_class and not asked):
         return
@@ -142,6 +144,14 @@ def register_plugins(words: Sequence[str]) -> None:
             print(f"note: Hydra's plugin {point.name} cannot be loaded: {error}", file=sys.stderr)
             continue
         _admit(f"{plugin.__module__}.{plugin.__qualname__}")
+    _ours_last(plugins)
+
+
+def _ours_last(plugins: Any) -> None:
+    """Let `stack` and `grid` be ours: a renamed package beside this one calls its own so, too."""
+    for name in (LAUNCHER, SWEEPER):
+        if name in plugins.class_name_to_class:
+            sys.modules[name.rpartition(".")[0]].store()
 
 
 _admitted: set[str] = set()

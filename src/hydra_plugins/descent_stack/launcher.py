@@ -68,9 +68,14 @@ class StackLauncherConf:
     slurm: SlurmConf = field(default_factory=SlurmConf)
 
 
-ConfigStore.instance().store(
-    group="hydra/launcher", name="stack", node=StackLauncherConf, provider="descent"
-)
+def store() -> None:
+    """Make `hydra/launcher=stack` this launcher: a renamed package beside it has one as well."""
+    ConfigStore.instance().store(
+        group="hydra/launcher", name="stack", node=StackLauncherConf, provider="descent"
+    )
+
+
+store()
 
 
 class Returned(JobReturn):

@@ -30,9 +30,14 @@ class GridSweeperConf(BasicSweeperConf):
     seed: Any = 0
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="descent"
-)
+def store() -> None:
+    """Make `hydra/sweeper=grid` this sweeper: a renamed package beside it has one as well."""
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name="grid", node=GridSweeperConf, provider="descent"
+    )
+
+
+store()
 
 
 class GridSweeper(BasicSweeper):
