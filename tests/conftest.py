@@ -27,11 +27,11 @@ install_import_hook(
     "beartype.beartype",
 )
 
-from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.core.hydra_config import HydraConfig  # noqa: E402
 from omegaconf import open_dict, read_write  # noqa: E402
 
 import descent.cli  # noqa: E402, F401 - registers the resolvers
+from composed import composed, current  # noqa: E402
 from descent.job import Job, open_job  # noqa: E402
 from descent.records.run import Run  # noqa: E402
 from hostile.warm import Case, Warm  # noqa: E402
@@ -49,16 +49,11 @@ def make_job(tmp_path: Path) -> Callable[..., Job]:
         nonlocal made
         made += 1
         directory = tmp_path / f"run{made}"
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            given = [*overrides, f"hydra.run.dir={directory}"]
-            cfg = compose("train", overrides=given, return_hydra_config=True)
+        cfg = composed("train", *overrides)
         with read_write(cfg), open_dict(cfg):
-            cfg.hydra.runtime.output_dir = str(cfg.hydra.run.dir)
-        Path(cfg.hydra.run.dir).mkdir(exist_ok=True)
-        HydraConfig.instance().set_config(cfg)
-        with read_write(cfg), open_dict(cfg):
-            del cfg["hydra"]
-        return open_job(cfg)
+            cfg.hydra.run.dir = cfg.hydra.runtime.output_dir = str(directory)
+        directory.mkdir(exist_ok=True)
+        return open_job(current(cfg))
 
     yield make
     HydraConfig.instance().cfg = None
@@ -134,8 +129,7 @@ def train_recipe(train_run: Callable[..., Run]) -> Callable[..., dict[str, Run]]
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     def run(name: str, *overrides: str) -> dict[str, Run]:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
+        cfg = composed("train", f"experiment={name}")
         params = (cfg.hydra.sweeper.get("params") or {}) if cfg.hydra.mode else {}
         swept = [f"{key}={value}" for key, value in params.items() if value is not None]
         parsed = OverridesParser.create().parse_overrides(swept)

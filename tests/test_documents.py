@@ -12,14 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
-from omegaconf import open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from composed import composed, current
 from descent.config.check import check
 
 ROOT = Path(__file__).parents[1]
@@ -69,12 +67,7 @@ def composes(command: str) -> None:
             first = span.start if interval else next(iter(parsed.sweep_string_iterator()))
             word = f"{word.split('=')[0]}={first}"
         overrides.append(word)
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose(Path(script).stem, overrides=overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)  # recipes ask it which optimizer was chosen
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
-    check(cfg)
+    check(current(composed(Path(script).stem, *overrides)))
 
 
 @pytest.mark.parametrize(("where", "command", "fails"), commands())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 from contextlib import suppress
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict, read_write
+from omegaconf import OmegaConf
 
+from composed import composed, current
 from descent.config.check import (
     build,
     check,
@@ -57,23 +55,8 @@ def needed_with(choice: str, csv: Path | str = "some.csv") -> list[str]:
     return needed.get(choice, [])
 
 
-def composed(primary: str, *overrides: str) -> Any:
-    cfg = copy.deepcopy(_composed(primary, overrides))
-    HydraConfig.instance().set_config(cfg)  # recipes ask it which optimizer was chosen
-    return without_hydra(cfg)
-
-
-@functools.cache
-def _composed(primary: str, overrides: tuple[str, ...]) -> Any:
-    given = [*overrides, "run=some/run"] if primary != "train" else list(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(primary, overrides=given, return_hydra_config=True)
-
-
-def without_hydra(cfg: Any) -> Any:
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+def chosen(primary: str, *overrides: str) -> Any:
+    return current(composed(primary, *overrides, *(["run=some/run"] if primary != "train" else [])))
 
 
 @pytest.fixture
@@ -89,7 +72,7 @@ def csv(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("choice", choices())
 def test_every_choice_composes_and_passes_the_check(choice: str) -> None:
     primary = primary_for(choice)
-    cfg = composed(primary, choice, *needed_with(choice))
+    cfg = chosen(primary, choice, *needed_with(choice))
     check(cfg)
     # none of our own choices overrules itself, but for those that end a run after an epoch
     if primary == "train" and not choice.startswith("debug="):
@@ -98,7 +81,7 @@ def test_every_choice_composes_and_passes_the_check(choice: str) -> None:
 
 @pytest.mark.parametrize("choice", choices())
 def test_every_target_exists_and_is_trusted_when_a_run_is_read_back(choice: str) -> None:
-    cfg = composed(primary_for(choice), choice, *needed_with(choice))
+    cfg = chosen(primary_for(choice), choice, *needed_with(choice))
     node = OmegaConf.to_container(cfg, resolve=True)
     for where, target in targets(node):
         assert callable(locate(target, where))
@@ -164,7 +147,7 @@ def options() -> set[str]:
     found: set[str] = set()
     composable = [(primary_for(choice), choice, *needed_with(choice)) for choice in choices()]
     for primary, *given in [*composable, *((primary,) for primary in PRIMARY)]:
-        cfg = composed(primary, *given)
+        cfg = chosen(primary, *given)
         leaves = dict(flatten(OmegaConf.to_container(cfg, resolve=False)))
         for key, value in leaves.items():
             refers = (
@@ -228,7 +211,7 @@ def test_a_list_that_may_be_null_has_no_null_items() -> None:
 
 
 def test_the_check_names_the_option_the_value_and_what_fits() -> None:
-    cfg = composed("train", "data.order=random", "picture=false")
+    cfg = chosen("train", "data.order=random", "picture=false")
     sentence = "data.order=random does not fit: it must be shuffle, sequential or with_replacement."
     with pytest.raises(UserError) as caught:
         check(cfg)
@@ -248,16 +231,16 @@ def test_the_check_names_the_option_the_value_and_what_fits() -> None:
 )  # fmt: skip
 def test_what_does_not_fit_together_is_refused(overrides: list[str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        check(composed("train", *overrides))
+        check(chosen("train", *overrides))
 
 
 def test_a_model_from_elsewhere_has_its_own_options() -> None:
-    cfg = composed("train", "model=mlp", "model._target_=mymodels.Net", "model.hidden=3")
+    cfg = chosen("train", "model=mlp", "model._target_=mymodels.Net", "model.hidden=3")
     check(cfg)  # `hidden: 3` would break the rule of our own MLP
 
 
 def test_any_optimizer_needs_a_learning_rate_above_0() -> None:
-    cfg = composed("train", "optimizer._target_=mine.Optimizer", "optimizer.lr=0")
+    cfg = chosen("train", "optimizer._target_=mine.Optimizer", "optimizer.lr=0")
     with pytest.raises(UserError, match=r"optimizer.lr=0 does not fit: .* above 0"):
         check(cfg)
 
