@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from descent.cli import from_here, in_python, one_sentence, sentence_for
+from descent.config.located import trying
 from descent.config.machine import check_workers
 from descent.config.options import LAUNCHER
 from descent.config.overruled import of_hydra
@@ -53,7 +54,7 @@ def launch_jobs(
     """
     engine, count, address, stack, on_failure, seconds, site = options
     HydraConfig.instance().set_config(master)  # whoever clears up asks it for the directory
-    with one_sentence():
+    with one_sentence(), trying(seconds):
         _check_launcher(
             engine, workers=count, stack=stack, on_failure=on_failure, job_seconds=seconds
         )
