@@ -59,8 +59,8 @@ test-pythons: ## the fast tests under every Python that is installed, on PATH or
 hostile: $(READY) ## type every hostile option, table, place and tampered directory; test-slow types some
 	HOSTILE=all $(BIN)/python -m pytest -m slow -n auto tests/hostile $(ARGS)
 
-crash: $(READY) ## end or fail every operation on files of four commands, go on with them, compare
-	PYTHONPATH=src:tests $(BIN)/python -m crash.harness $(ARGS)
+crash: $(READY) ## end or fail every operation on files of four commands, kill their processes, go on, compare
+	PYTHONPATH=src:tests $(BIN)/python -m crash $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from crash.kills import alive, children, servers
 from hostile.warm import ROOT
 
 SMALL = ("data=iris", "model=linear", "picture=false")
@@ -338,22 +339,6 @@ def test_what_a_source_of_data_does_to_its_process_costs_its_job_alone(typed, tm
 # ---- children
 
 
-def family(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children")
-    own = [int(word) for word in text.read_text().split()] if text.exists() else []
-    return own + [pid for child in own for pid in family(child)]
-
-
-def living(pids: list[int]) -> list[int]:
-    def lives(pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-        except OSError:
-            return False
-
-    return [pid for pid in pids if lives(pid)]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(
@@ -368,12 +353,12 @@ def test_no_child_of_a_sweep_outlives_it(number, after, jobs, typed):
         "train", "-m", *SMALL, "stop.epochs=100000", f"seed=range(0,{jobs})",
         "hydra.launcher.workers=2", "hydra.sweep.dir=d",
     )  # fmt: skip
-    wait_for(lambda: family(process.pid))
+    wait_for(lambda: children(process.pid))
     time.sleep(after)
-    left = family(process.pid)
+    left = children(process.pid)
     process.send_signal(getattr(signal, number))
     process.wait(30)
-    wait_for(lambda: not living(left), 3)
+    wait_for(lambda: not alive(left), 3)
 
 
 @pytest.mark.slow
@@ -381,13 +366,13 @@ def test_no_child_of_a_sweep_outlives_it(number, after, jobs, typed):
 def test_no_child_of_a_refused_sweep_outlives_it(typed, tmp_path):
     # refused when all jobs are composed, while the process that workers come from imports torch
     process = typed("train", "-m", *SMALL, "seed=range(0,40)", "optimizer.lr=0.1,-1")
-    children: set[int] = set()
+    family: set[int] = set()
     while process.poll() is None:
-        children |= {*family(process.pid)}
+        family |= {*children(process.pid)}
         time.sleep(0.01)
-    wait_for(lambda: not living(list(children)), 3)
+    wait_for(lambda: not alive(list(family)), 3)
     assert process.returncode == 2
-    assert children
+    assert family
     assert list(tmp_path.iterdir()) == []
 
 
@@ -407,11 +392,11 @@ def test_a_killed_dashboard_takes_its_server_along_and_the_next_one_clears_up(ty
         return process, list((tmp_path / "temp").glob("descent-dashboard-*"))
 
     first, (left,) = opened()
-    server = family(first.pid)
-    assert living(server)
+    server = children(first.pid)
+    assert alive(server)
     first.kill()
     first.wait()
-    wait_for(lambda: not living(server), 3)
+    wait_for(lambda: not alive(server), 3)
     assert left.is_dir()
     assert any((left / "run").rglob("events.*"))
     second, (made,) = opened()  # and what the first one left is gone
@@ -430,17 +415,11 @@ def test_a_sweep_whose_server_of_workers_is_killed_says_so_and_ends_well(typed, 
         "hydra.launcher.workers=2", "hydra.launcher.stack=10", "hydra.sweep.dir=d",
     )  # fmt: skip
 
-    def servers() -> list[int]:
-        return [
-            pid for pid in family(process.pid)
-            if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes() and family(pid)
-        ]  # fmt: skip
-
-    wait_for(lambda: list((tmp_path / "d").glob("*/config.yaml")) and servers())
-    server = servers()[0]
-    workers = family(server)
+    wait_for(lambda: list((tmp_path / "d").glob("*/config.yaml")) and servers(process.pid))
+    server = servers(process.pid)[0]
+    workers = children(server)
     os.kill(server, signal.SIGKILL)
-    wait_for(lambda: not living(workers), 3)
+    wait_for(lambda: not alive(workers), 3)
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
     assert "Traceback" not in out + err

@@ -22,7 +22,7 @@ TABLES = "hostile/test_tables_and_paths.py::test_every_table_trains_or_gets_a_se
 PREDICTED = "hostile/test_tables_and_paths.py::test_every_table_is_predicted_for_or_gets_a_sentence"
 PLACES = "hostile/test_tables_and_paths.py::test_every_odd_place_works_or_gets_a_sentence"
 CRASHED = "crash/test_crash.py::test_disturbed_commands_lose_nothing"
-KILLED = "crash/test_crash.py::test_whatever_process_of_a_sweep_is_killed_its_sweep_ends_and_can_be_gone_on_with"
+KILLED = "crash/test_crash.py::test_whatever_process_is_killed_nothing_is_lost_or_left"
 
 KINDS = {
     "A1 a run directory runs code": (TAMPERED, "files/test_bounded.py::test_what_a_config_of_ours_never_holds_is_refused_by_place"),

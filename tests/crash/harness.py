@@ -1,4 +1,4 @@
-"""Commands ended or failed at every operation on files, then gone on with: `make crash`.
+"""Commands ended or failed at every operation on files, then gone on with.
 
 Each scenario is a command in a directory. It runs once undisturbed, and once for each of its
 operations on files and each way to be disturbed there; what is left is read with the readers that
@@ -13,11 +13,9 @@ import hashlib
 import random
 import re
 import shutil
-import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,6 @@ FAILURES = ("ENOSPC", "EIO", "EROFS")
 LOSSES = ("all", "data")
 RESULTS = ("status", "reason", "step", "epoch", "samples", "metrics", "best")
 TASK = "data=iris model=linear"
-EVERY = 100  # cases, between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -160,6 +157,51 @@ class Tally(Counter[str]):
         self[kind] += 1
         self.told.append(f"{kind}: {words}")
 
+    def read_all(self, case: str, at: Path) -> None:
+        """Read every file of every run that is there, as users' readers do."""
+        for config in at.rglob("config.yaml"):
+            run = Run(config.parent)
+            readers: dict[str, Callable[[], Any]] = {
+                "config.yaml": run.config, "data.json": run.data, "result.json": run.result,
+                "path.npz": lambda run=run: read_path(run.path),  # type: ignore[misc]
+                "checkpoints/last.ckpt": lambda run=run: run.checkpoint("last"),  # type: ignore[misc]
+                "checkpoints/best.ckpt": lambda run=run: run.checkpoint("best"),  # type: ignore[misc]
+            }  # fmt: skip
+            if (run.path / "result.json").exists() and "running" not in (
+                (run.path / "result.json").read_text()
+            ):
+                readers |= {
+                    f"{n}.csv": lambda n=n, run=run: read_table(run.path / f"{n}.csv")  # type: ignore[misc]
+                    for n in ("steps", "epochs")
+                }
+            for name, read in readers.items():
+                path = run.path / name
+                if path.exists() and path.stat().st_size:  # an empty one holds nothing yet
+                    try:
+                        read()
+                    except (UserError, ValueError, OSError) as error:
+                        self.fault("unreadable", f"{case}: {name}: {error}")
+
+    def compare(self, case: str, at: Path, scenario: Scenario, wanted: Any, done: Outcome) -> None:
+        """Hold what going on came to against the undisturbed result, bit for bit."""
+        if "Traceback" in done.stderr + done.stdout:
+            self.fault("tracebacks", f"{case}, going on: {done.stderr[-700:]}")
+        finished = "is finished" in done.stderr
+        try:
+            found = scenario.result(at)
+        except Exception as error:
+            self.fault("lost", f"{case}: {error!r}; {done.stderr[-300:]}")
+            return
+        if found != wanted:
+            longer = _rows(found) > _rows(wanted)
+            what = _difference(found, wanted)
+            self.fault("repeated" if longer else "lost", f"{case}: {what}; {done.stderr[-300:]}")
+        elif done.code not in (0, 2 if finished else 0):
+            self.fault("lost", f"{case}: exit code {done.code}: {done.stderr[-300:]}")
+        left = [p for p in at.rglob("*") if p.name.endswith(".part") or p.name == ".lock"]
+        if left:
+            self.fault("left", f"{case}: {left[0].relative_to(at)}")
+
 
 class Crash:
     """One scenario, disturbed.
@@ -221,29 +263,11 @@ class Crash:
         else:
             done = self._type(self.scenario.command, at, f"{how}:{n}")
             self._check_end(case, how, done, at)
-        self._read_all(case, at)
+        self.tally.read_all(case, at)
         begun = (at / self.scenario.begun).exists()
         command = self.scenario.goes_on if begun else self.scenario.command
         done = self._type(command, at)
-        if "Traceback" in done.stderr + done.stdout:
-            self.tally.fault("tracebacks", f"{case}, going on: {done.stderr[-700:]}")
-        finished = "is finished" in done.stderr
-        try:
-            found = self.scenario.result(at)
-        except Exception as error:
-            self.tally.fault("lost", f"{case}: {error!r}; {done.stderr[-300:]}")
-            return
-        if found != self.wanted:
-            longer = _rows(found) > _rows(self.wanted)
-            what = _difference(found, self.wanted)
-            self.tally.fault(
-                "repeated" if longer else "lost", f"{case}: {what}; {done.stderr[-300:]}"
-            )
-        elif done.code not in (0, 2 if finished else 0):
-            self.tally.fault("lost", f"{case}: exit code {done.code}: {done.stderr[-300:]}")
-        left = [p for p in at.rglob("*") if p.name.endswith(".part") or p.name == ".lock"]
-        if left:
-            self.tally.fault("left", f"{case}: {left[0].relative_to(at)}")
+        self.tally.compare(case, at, self.scenario, self.wanted, done)
 
     def _check_end(self, case: str, how: str, done: Outcome, at: Path) -> None:
         text = done.stdout + done.stderr
@@ -265,31 +289,6 @@ class Crash:
         for result in at.rglob("result.json"):
             if '"running"' in result.read_text() and done.code:
                 self.tally.fault("still running", f"{case}: {result.relative_to(at)}")
-
-    def _read_all(self, case: str, at: Path) -> None:
-        """Read every file that is there."""
-        for config in at.rglob("config.yaml"):
-            run = Run(config.parent)
-            readers: dict[str, Callable[[], Any]] = {
-                "config.yaml": run.config, "data.json": run.data, "result.json": run.result,
-                "path.npz": lambda run=run: read_path(run.path),  # type: ignore[misc]
-                "checkpoints/last.ckpt": lambda run=run: run.checkpoint("last"),  # type: ignore[misc]
-                "checkpoints/best.ckpt": lambda run=run: run.checkpoint("best"),  # type: ignore[misc]
-            }  # fmt: skip
-            if (run.path / "result.json").exists() and "running" not in (
-                (run.path / "result.json").read_text()
-            ):
-                readers |= {
-                    f"{n}.csv": lambda n=n, run=run: read_table(run.path / f"{n}.csv")  # type: ignore[misc]
-                    for n in ("steps", "epochs")
-                }
-            for name, read in readers.items():
-                path = run.path / name
-                if path.exists() and path.stat().st_size:  # an empty one holds nothing yet
-                    try:
-                        read()
-                    except (UserError, ValueError, OSError) as error:
-                        self.tally.fault("unreadable", f"{case}: {name}: {error}")
 
     def _copy(self, name: str) -> Path:
         at = self._home / name
@@ -316,50 +315,3 @@ def _difference(found: Any, wanted: Any, name: str = "") -> str:
 def chosen(cases: list[tuple[str, int]], most: int | None, seed: int = 0) -> list[tuple[str, int]]:
     """Return a seeded sample of cases, or all."""
     return cases if most is None or most >= len(cases) else random.Random(seed).sample(cases, most)
-
-
-def table(tallies: dict[str, Tally]) -> Iterator[str]:
-    """Yield the lines of the table."""
-    kinds = (
-        "tried", "lost", "repeated", "unreadable", "tracebacks", "no sentence", "still running",
-        "hangs", "left",
-    )  # fmt: skip
-    yield f"{'':<22}" + "".join(f"{kind:>15}" for kind in kinds)
-    for name, tally in tallies.items():
-        yield f"{name:<22}" + "".join(f"{tally[kind]:>15,}" for kind in kinds)
-
-
-def main(most: int | None, names: list[str]) -> int:
-    """Try out everything, print the table; return how much was wrong."""
-    tallies: dict[str, Tally] = {}
-    warm = Warm()
-    for scenario in SCENARIOS:
-        if names and scenario.name not in names:
-            continue
-        crash = Crash(warm, scenario)
-        name = f"{scenario.name} ({crash.operations})"
-        tallies[name] = crash.tally
-        cases, began, told = chosen(crash.cases(), most), time.monotonic(), 0
-        for done, (how, n) in enumerate(cases, start=1):
-            crash.try_out(how, n)
-            for line in crash.tally.told[told:]:
-                print(line, flush=True)
-            told = len(crash.tally.told)
-            if done % EVERY == 0 or done == len(cases):
-                seconds = time.monotonic() - began
-                print(f"{name}: {done:,} of {len(cases):,} in {seconds:,.0f} s", flush=True)
-        crash.close()
-    warm.close()
-    for line in table(tallies):
-        print(line)
-    return sum(len(tally.told) for tally in tallies.values())
-
-
-if __name__ == "__main__":
-    import argparse
-
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("most", nargs="?", type=int, help="cases of each command; all if left out")
-    asked.add_argument("--of", action="append", default=[], help="a command; all if left out")
-    given = asked.parse_args()
-    sys.exit(1 if main(given.most, given.of) else 0)

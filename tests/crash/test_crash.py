@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import random
-import signal
-import subprocess
 import sys
-import time
-from contextlib import suppress
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-from crash.harness import SCENARIOS, Crash, chosen, sweep_of
+from crash.harness import SCENARIOS, Crash, chosen
+from crash.kills import KINDS, Kills, Undisturbed
 from crash.shim import replay
-from hostile.warm import ROOT, Warm
+from hostile.warm import Warm
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +19,12 @@ def warm():
     process = Warm()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    with Undisturbed() as found:
+        yield found
 
 
 def tried(warm: Warm, name: str, most: int, seed: int) -> Crash:
@@ -92,57 +92,10 @@ def test_a_replay_keeps_what_was_synced_and_loses_the_rest(tmp_path):
 # ---- processes killed at random
 
 
-def children(pid: int) -> list[int]:
-    """Return a process's descendants."""
-    text = Path(f"/proc/{pid}/task/{pid}/children")
-    own = [int(word) for word in text.read_text().split()] if text.exists() else []
-    return own + [pid for child in own for pid in children(child)]
-
-
-def alive(pids: list[int]) -> list[int]:
-    left = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            left.append(pid)
-    return left
-
-
-SWEEP = (
-    "-m", "data=iris", "model=linear", "stop.epochs=40", "seed=range(0,36)", "report=false",
-    "optimizer.lr=0.1,0.01", "hydra.launcher.workers=2", "hydra.launcher.stack=18",
-)  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("seed", range(3))
-def test_whatever_process_of_a_sweep_is_killed_its_sweep_ends_and_can_be_gone_on_with(
-    seed, tmp_path
-):
-    chance = random.Random(seed)
-    train = [sys.executable, str(ROOT / "src" / "train.py"), *SWEEP]
-    straight = subprocess.run([*train, "hydra.sweep.dir=straight"], cwd=tmp_path, check=True,
-                              capture_output=True, text=True)  # fmt: skip
-    assert straight.returncode == 0
-    process = subprocess.Popen([*train, "hydra.sweep.dir=sweep"], cwd=tmp_path, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
-    time.sleep(chance.uniform(1, 14))
-    family = children(process.pid)
-    victim = chance.choice([process.pid, *family])
-    with suppress(ProcessLookupError):  # it had ended before
-        os.kill(victim, signal.SIGKILL)
-    if victim == process.pid:
-        until = time.monotonic() + 3
-        while alive(family) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert alive(family) == []
-    out, _ = process.communicate(timeout=120)
-    assert "Traceback" not in out, out
-    done = subprocess.run([*train, "sweep_dir=sweep"], cwd=tmp_path, check=False,
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert sweep_of(tmp_path / "sweep") == sweep_of(tmp_path / "straight")
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_process_is_killed_nothing_is_lost_or_left(kind, undisturbed):
+    kills = Kills(kind, undisturbed)
+    kills.kill(seed=0)
+    assert kills.tally.told == []
