@@ -59,7 +59,7 @@ test-pythons: ## the fast tests under every Python that is installed, on PATH or
 hostile: $(READY) ## type every hostile option, table, place and tampered directory; test-slow types some
 	HOSTILE=all $(BIN)/python -m pytest -m slow -n auto tests/hostile $(ARGS)
 
-crash: $(READY) ## end or fail every operation on files of four commands, kill their processes, go on, compare
+crash: $(READY) ## end or fail every operation on files of six commands, kill their processes, go on, compare
 	PYTHONPATH=src:tests $(BIN)/python -m crash $(ARGS)
 
 lint: $(READY) ## ruff and mypy

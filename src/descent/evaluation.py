@@ -25,7 +25,7 @@ from descent.data.row_weights import row_weights
 from descent.data.table import row_weight
 from descent.data.table_targets import as_dates, encode_targets
 from descent.errors import UserError, first_line
-from descent.files.atomic import replacing
+from descent.files.atomic import clear_parts_of, replacing
 from descent.records import document
 from descent.records.run import BEST, LAST, Run
 
@@ -299,9 +299,10 @@ def restored(
 
     from descent.assembly import build_learner
     from descent.engine.blueprint import build_model
+    from descent.engine.continuing import read_weights
 
-    state = run.checkpoint(weights)
     model = build_model(config, description)
+    state = read_weights(run, weights, model)
     device = torch.device("cpu")  # its trainer moves it
     learner = build_learner([config], description, [model], device, rows=rows, trains=False)
     try:
@@ -363,6 +364,7 @@ def _write(evaluation: Evaluation, outputs: Tensor) -> None:
     if description.dated:
         made = {key: as_dates(values) for key, values in made.items()}
     out = table.with_columns(**made)
+    clear_parts_of(path)
     with replacing(path) as file:
         if path.suffix == ".csv":
             out.write_csv(file)

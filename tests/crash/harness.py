@@ -15,8 +15,8 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Scenario:
         goes_on: the command to type after it, if what it left is begun.
         result: from the directory to what must be the same.
         begun: what is there as soon as `goes_on` is the command to type; else it is `command`.
+        files: that lie there before all else.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Scenario:
     goes_on: str
     result: Callable[[Path], Any]
     begun: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_of(path: Path) -> dict[str, Any]:
@@ -118,11 +120,20 @@ def sweep_of(path: Path) -> dict[str, Any]:
 
 def report_of(path: Path) -> dict[str, str]:
     """Return the pictures and the page of a report."""
-    files = [p for p in path.iterdir() if p.suffix != ".pdf"]
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return files_of(*(p for p in path.iterdir() if p.suffix != ".pdf"))
+
+
+def files_of(*paths: Path) -> dict[str, str]:
+    """Return what is in files."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
 SINGLE = f"train {TASK} stop.epochs=3 callbacks.checkpoint.every_seconds=0 picture=false"
+PREDICT = "eval run=run data.path=new.csv predict=out.csv"
+NEW_ROWS = {
+    "new.csv": "sepal length (cm),sepal width (cm),petal length (cm),petal width (cm)\n5,3,1,0\n"
+}
+EXPORT = "export run=run format=state_dict output=model.pt"
 SCENARIOS = (
     Scenario(
         "single run", (), f"{SINGLE} hydra.run.dir=run", "train resume=run",
@@ -141,6 +152,14 @@ SCENARIOS = (
     Scenario(
         "report", (f"{SINGLE} hydra.run.dir=run",), "report run=run output=report",
         "report run=run output=report", lambda at: report_of(at / "report"), "run",
+    ),
+    Scenario(
+        "predictions", (f"{SINGLE} hydra.run.dir=run",), PREDICT, f"{PREDICT} overwrite=true",
+        lambda at: files_of(at / "out.csv"), "run", NEW_ROWS,
+    ),
+    Scenario(
+        "export", (f"{SINGLE} hydra.run.dir=run",), EXPORT, f"{EXPORT} overwrite=true",
+        lambda at: files_of(at / "model.pt", at / "model.pt.json"), "run",
     ),
 )  # fmt: skip
 
@@ -217,6 +236,8 @@ class Crash:
         self._home = Path(tempfile.mkdtemp(prefix="crash-"))
         self._start = self._home / "start"
         self._start.mkdir()
+        for name, content in scenario.files.items():
+            (self._start / name).write_text(content)
         for command in scenario.before:
             assert self._type(command, self._start).code == 0
         straight = self._copy("straight")

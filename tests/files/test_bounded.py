@@ -221,7 +221,7 @@ def laughing() -> list:
     [
         ({"a": Bad()}, "more than tensors and plain values"),
         ({"a": torch.zeros(1).expand(10**12)}, "a asks for more numbers than it holds"),
-        ({"a": torch.zeros(9, 9).to_sparse()}, "a is a sparse tensor"),
+        ({"a": torch.zeros(9, 9).to_sparse()}, "a is no plain tensor"),
         ({"a": torch.device("cpu")}, "a is a device, no plain value"),
     ],
 )

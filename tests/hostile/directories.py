@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from hostile import checkpoints
 from hostile.changes import Change, array, config, cut, fields, flipped, put, special, state, text
 from hostile.warm import Case
 
@@ -29,11 +30,16 @@ READERS = {
     "predict": ("eval run=run accelerator=cpu data.path=new.csv predict=out.csv", ("out.csv",)),
     "report": ("report run=run", ("run/report*",)),
     "resume": ("train resume=run stop.epochs=3", ("run/*", "run*")),
+    "export": ("export run=run format=state_dict", ("run/model.pt*",)),
+    "load": ("../tests/hostile/loading run", ()),
 }
 SWEEP_READERS = {
     "sweep report": ("report sweep=sweep", ("sweep/report*",)),
     "sweep jobs": ("report run=sweep output=out", ("out*",)),
+    "sweep compare": ("report sweep=[sweep,other] output=out", ("out*",)),
+    "sweep load": ("../tests/hostile/loading sweep", ()),
 }
+BUILDS = ("sweep report", "sweep jobs")  # and say what they did not run
 # A dashboard serves until Ctrl-C. With a port that others have it reads and lays out everything,
 # and ends where it would have begun to serve.
 _TAKEN = socket.create_server(("localhost", 0))
@@ -65,7 +71,7 @@ NODES = {
     "evil": {"_target_": "evil.Evil"},
 }  # fmt: skip
 PLACES = ("model", "data.source", "optimizer", "scheduler", "callbacks.progress", "callbacks.evil",
-          "logger.evil", "trainer", "trainer.profiler", "trainer.strategy")  # fmt: skip
+          "logger.evil", "metrics.evil", "trainer", "trainer.profiler", "trainer.strategy")  # fmt: skip
 INSIDE = ("model.init", "data.source.rows", "optimizer.lr", "scheduler.gamma", "callbacks.path.points",
           "trainer.precision", "stop.loss", "penalty.l1", "extra.deep.er", "paths.outputs")  # fmt: skip
 REFERENCES = (
@@ -78,6 +84,12 @@ REFERENCES = (
     "a${oc.decode:'[1]'}b",
     r"${oc.create:${oc.decode:'{_target_: os.system, command: touch owned}'}}",
 )
+# Names that are none, and such as lead elsewhere by way of a module that is listed.
+ODD_TARGETS: tuple[Any, ...] = (
+    ["os.system"], {"a": 1}, 3, None, True, "", "os.system ", "ｏｓ.system", "torch.nn..Linear",
+    "torch.nn.Linear\n", "torch.nn.modules.os.Linear", "descent.models.linear.nn.Linear",
+    "descent.models.mlp.MLP.__init__", "lightning.pytorch.callbacks.os.Timer",
+)  # fmt: skip
 # What report builds of a run of the digits: its data, and the model if it draws a surface.
 REFUSED = (
     r"asks to run|is damaged|does not fit|gives |is missing|no argument|not a config|lacks|not say"
@@ -108,6 +120,17 @@ def code() -> Iterator[tuple[str, Change, str]]:
         for place in ("model", "data.source", "callbacks.progress", "stop"):
             if (place, key) != ("model", "_args_"):
                 yield f"{key} at {place}", put(f"{place}.{key}", value), r"asks to run|may not set"
+    evil = ("model", {"_target_": "evil.Evil"})
+    for key, value in (("trust", ["evil"]), ("hydra", {"launcher": SYSTEM})):
+        both = (put(*evil), put(key, value))
+        yield (
+            f"{key} says so itself",
+            lambda run, both=both: [c(run) for c in both] and None,
+            REFUSED,
+        )
+    for number, target in enumerate(ODD_TARGETS):
+        place = ("model", "callbacks.evil")[number % 2]
+        yield f"the target {target!r} at {place}", put(f"{place}._target_", target), REFUSED
     for tag in ("!!python/object/apply:os.system ['touch owned']", "!!python/name:os.system",
                 "!!python/object/new:os.system ['touch owned']", "!!int 3", "!evil x"):  # fmt: skip
         yield f"the tag {tag[:20]}", append(f"extra: {tag}\n"), DAMAGED + ".* YAML tag"
@@ -230,6 +253,12 @@ def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str | None]]:
             change,
             r"result\.json " + DAMAGED,
         )
+    for name, letters in {"half a letter": "\\ud800", "its other half": "x\\udfff"}.items():
+        broken = f'{{"status": "ok", "reason": "{letters}", "step": 1, "epoch": 1}}'
+        says = DAMAGED + ".*surrogate"
+        yield f"result.json: {name}", ("eval", "report", "load"), text("result.json", broken), says
+    many = '{"x": [' + "[]," * 21_000_000 + "[]]}"
+    yield "result.json: many lists", ("eval",), text("result.json", many), DAMAGED + ".*values"
     nested = text("result.json", '{"status": "ok", "x": ' + "[" * 5000 + "]" * 5000 + "}")
     yield "result.json: deep", ("eval", "report", "resume"), nested, DAMAGED + ".*nested"
 
@@ -260,13 +289,9 @@ def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str | None]]:
             state(lambda _, made=made: made, "best"),
             r"best\.ckpt",
         )
-    for name, change, who in checkpoint_damage():
-        yield (
-            f"{who}.ckpt: {name}",
-            (("resume",) if who == "last" else ("predict",)),
-            change,
-            rf"{who}\.ckpt",
-        )
+    for name, change, who in checkpoints.damage():
+        readers = ("resume",) if who == "last" else ("predict", "export")
+        yield f"{who}.ckpt: {name}", readers, change, rf"{who}\.ckpt"
     yield "path.npz of objects", ("report",), array(theta=np.array([Touch()], object)), "objects?"
     yield "path.npz of one step", ("report",), array(steps=np.array([1])), r"path\.npz " + DAMAGED
     yield "path.npz of other shapes", ("report",), array(shapes=np.array('{"a": [2]}')), "shape"
@@ -274,6 +299,8 @@ def damage() -> Iterator[tuple[str, tuple[str, ...], Change, str | None]]:
     yield "path.npz compressed", ("report",), compressed, "compressed"
     for file in ("steps.csv", "epochs.csv", "events.out.tfevents.*"):
         yield f"{file} short", ("resume",), cut(file, 100), "cut short"
+    wide = ",".join(map(str, range(50_000))) + "\n"
+    yield "steps.csv of 50,000 columns", ("report",), text("steps.csv", wide * 2), "columns"
     yield "steps.csv other", ("report",), text("steps.csv", "step,loss\n1,a\n"), "no number"
     yield "steps.csv back", ("report",), text("steps.csv", "step,loss\n2,1\n1,1\n"), "do not rise"
 
@@ -285,50 +312,6 @@ def compressed(run: Path) -> None:
     with zipfile.ZipFile(run / "path.npz", "w", zipfile.ZIP_DEFLATED) as new:
         for name, content in members.items():
             new.writestr(name, content)
-
-
-def checkpoint_damage() -> Iterator[tuple[str, Change, str]]:
-    """Yield what a checkpoint may hold that its run cannot go on from, and which it is."""
-    import torch
-
-    def weights(values: dict[str, Any]) -> None:
-        name = next(iter(values["state_dict"]))
-        values["state_dict"][name] = torch.zeros(7)
-
-    def one_less(values: dict[str, Any]) -> None:
-        values["state_dict"].pop(next(iter(values["state_dict"])))
-
-    def unfolded(values: dict[str, Any]) -> None:
-        name = next(iter(values["state_dict"]))
-        values["state_dict"][name] = torch.zeros(1).expand(10**12)
-
-    for who in ("last", "best"):
-        yield "weights of another shape", state(weights, who), who
-        yield "weights one less", state(one_less, who), who
-        yield "weights unfolded", state(unfolded, who), who
-    changes: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "no momentum": lambda v: v.update(optimizer_states=[{"state": {}, "param_groups": v["optimizer_states"][0]["param_groups"]}]),
-        "no optimizer": lambda v: v.update(optimizer_states=[]),
-        "an optimizer of nothing": lambda v: v.update(optimizer_states=[{}]),
-        "momentum of another shape": lambda v: v["optimizer_states"][0]["state"][0].update(momentum_buffer=torch.zeros(9)),
-        "momentum a text": lambda v: v["optimizer_states"][0]["state"].update({0: "x"}),
-        "no lr": lambda v: v["optimizer_states"][0]["param_groups"][0].__delitem__("lr"),
-        "another step": lambda v: v.update(global_step=v["global_step"] + 1),
-        "another epoch": lambda v: v["descent"].update(epochs_done=99),
-        "steps beyond the epoch": lambda v: v["descent"].update(epochs_done=0, steps_in_epoch=v["global_step"]),
-        "an epoch of text": lambda v: v["descent"].update(epochs_done="2"),
-        "no stream": lambda v: v["descent"].update(rng=torch.zeros(3, dtype=torch.uint8)),
-        "no recorder": lambda v: v["callbacks"].__delitem__("Recorder"),
-        "no positions": lambda v: v["callbacks"]["Recorder"].update(positions="x"),
-        "positions of text": lambda v: v["callbacks"]["Recorder"].update(positions={"steps": "x"}),
-        "no schedule": lambda v: v.update(lr_schedulers=[]),
-    }  # fmt: skip
-    for name, change in changes.items():
-
-        def applied(values: dict[str, Any], change: Any = change) -> None:
-            change(values)
-
-        yield name, state(applied), "last"
 
 
 LEFT = "holds a finished run of another config"  # by sweep_dir=, which reads it as a text
@@ -411,8 +394,8 @@ def cases(run: Path, sweep: Path) -> Iterator[Case]:
         if number % 2 == 0:  # the others are of the same kinds
             yield _case(name, "dashboard", (DASHBOARD.format("run"), ()), run, change, ".")
     for name, change, says in sweep_damage():
-        code_of = [REFUSED if says == LEFT else ""]
         for reader, command in SWEEP_READERS.items():
+            code_of = [REFUSED if says == LEFT and reader in BUILDS else ""]
             yield _case(name, reader, command, sweep, change, None, code_of)
         yield _case(name, "dashboard", (DASHBOARD.format("sweep"), ()), sweep, change, ".")
         yield _sweep_dir(name, sweep, change, says)
@@ -440,6 +423,8 @@ def _case(
 
     def arrange(directory: Path) -> None:
         shutil.copytree(source, directory / source.name)
+        if source.name == "sweep":
+            shutil.copytree(source, directory / "other")
         change(directory / source.name)
 
     return Case(

@@ -119,3 +119,16 @@ def test_what_comes_after_the_end_is_appended_to_what_was_written(tmp_path):
     reader = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
     (tag,) = reader.Tags()["scalars"]
     assert [(e.step, e.value) for e in reader.Scalars(tag)] == [(1, 1.0), (2, 2.0)]
+
+
+def test_a_logger_that_is_opened_late_keeps_what_is_in_its_file(tmp_path):
+    logger = EventFileLogger(tmp_path)
+    logger.log_metrics({"loss": 1.0}, step=1)
+    logger.close()
+    late = EventFileLogger(tmp_path)  # of a run that fails before its recorder begins
+    late.log_metrics({"loss": 2.0}, step=2)
+    late.close()
+    (events,) = tmp_path.glob("events.*")
+    read = EventAccumulator(str(events)).Reload()
+    (tag,) = read.Tags()["scalars"]
+    assert [event.step for event in read.Scalars(tag)] == [1, 2]

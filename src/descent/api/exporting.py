@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from descent.data.arrays import Task
 from descent.data.prepare import Description
 from descent.errors import ForeignError, UserError, first_line
 from descent.evaluation import kept_weights, named_run, restored
-from descent.files.atomic import replacing
+from descent.files.atomic import clear_parts_of, together, write
 from descent.records import document
 from descent.records.run import Run
 
@@ -79,8 +80,9 @@ def open_export(cfg: DictConfig) -> Export:
     if lacking:
         raise UserError(f"format={format} needs an extra: {install('export')}")
     output = Path(asked["output"] or run.path / f"model{SUFFIXES[format]}")
-    if output.exists() and not asked["overwrite"]:
-        raise UserError(f"{output} exists already; give another output, or overwrite=true.")
+    there = [path for path in (output, beside(output)) if os.path.lexists(path)]
+    if there and not asked["overwrite"]:
+        raise UserError(f"{there[0]} exists already; give another output, or overwrite=true.")
     if not output.absolute().parent.is_dir():
         raise UserError(f"There is no directory {output.absolute().parent} to write in.")
     return Export(run, config, description, weights, format, output)
@@ -94,9 +96,11 @@ def export(asked: Export) -> Path:
     portable = Portable(learner.model, asked.description)
     told = json.dumps(contract(asked.description), indent=1) + "\n"
     data = packed(portable, len(asked.description.columns), asked.format, told)
-    for path, content in ((asked.output, data), (beside(asked.output), told.encode())):
-        with replacing(path) as file:
-            file.write(content)
+    for path in (asked.output, beside(asked.output)):
+        clear_parts_of(path)
+    with together():
+        write(asked.output, data)
+        write(beside(asked.output), told)
     document.note("export", {
         "directory": asked.run.path, "checkpoint": asked.weights, "format": asked.format,
         "model": asked.output, "inputs": beside(asked.output),

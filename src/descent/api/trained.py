@@ -298,7 +298,9 @@ class TrainedRun:
     # ---- how it is shown
 
     def __repr__(self) -> str:
-        return f"TrainedRun({str(self.directory)!r}): {self.status}: {self.reason}"
+        from descent.files.bounded import shown
+
+        return f"TrainedRun({str(self.directory)!r}): {self.status}: {shown(self.reason)}"
 
     def _repr_html_(self) -> str:
         from descent.api.shown import run_html

@@ -10,15 +10,24 @@ import torch
 from torch import nn
 
 from descent.data.prepare import Description
-from descent.engine.blueprint import build_model, build_optimizer, switches
+from descent.engine.blueprint import build_model, build_optimizer, build_schedule, switches
+from descent.engine.kept_states import (
+    check_callbacks,
+    check_group,
+    check_kept,
+    check_schedule,
+    is_weights,
+)
+from descent.engine.state import FORMAT
 from descent.files.bounded import DamageError, shown
-from descent.files.schema import COUNT, NUMBER, Check, check_fields, is_count, is_finite
+from descent.files.schema import COUNT, NUMBER, Check, check_fields, is_count, is_text, maybe
 from descent.records.run import LAST, Run, damaged
 
 Make = Callable[..., torch.optim.Optimizer]
 
+WEIGHTS: tuple[Check, str] = (lambda value: isinstance(value, dict), "weights by name")
 HOLDS: Mapping[str, tuple[Check, str]] = {
-    "state_dict": (lambda value: isinstance(value, dict), "weights by name"),
+    "state_dict": WEIGHTS,
     "optimizer_states": (lambda value: isinstance(value, list), "a list"),
     "lr_schedulers": (lambda value: isinstance(value, list), "a list"),
     "callbacks": (lambda value: isinstance(value, dict), "states by name"),
@@ -26,8 +35,34 @@ HOLDS: Mapping[str, tuple[Check, str]] = {
     "epoch": COUNT,
     "descent": (lambda value: isinstance(value, dict), "a position"),
 }
+# What not every checkpoint holds.
+MAYBE: Mapping[str, tuple[Check, str]] = {
+    "format": (lambda value: type(value) is int and value <= FORMAT, f"at most {FORMAT}"),
+    "stack": (maybe(is_text), "a text"),
+    "abreast": COUNT,
+}
 POSITION = {"epochs_done": COUNT, "steps_in_epoch": COUNT, "seconds": NUMBER}
 FILES = {"steps": "steps.csv", "epochs": "epochs.csv", "events": "events.out.tfevents.*"}
+
+
+def read_weights(run: Run, name: str, model: nn.Module) -> dict[str, Any]:
+    """Return a checkpoint whose weights are those of a model.
+
+    Args:
+        run: the run directory.
+        name: `best` or `last`.
+        model: of the run's config.
+
+    Raises:
+        UserError: it is missing, damaged, or of another model.
+    """
+    state = run.checkpoint(name)
+    try:
+        _check_fields(state, {"state_dict": WEIGHTS})
+        check_weights(state["state_dict"], model)
+    except DamageError as error:
+        raise damaged(run.checkpoint_path(name), error) from None
+    return state
 
 
 def read_last(run: Run, config: Mapping[str, Any], data: Description) -> Mapping[str, Any]:
@@ -39,6 +74,7 @@ def read_last(run: Run, config: Mapping[str, Any], data: Description) -> Mapping
     state = run.checkpoint(LAST)
     try:
         _check_fields(state, HOLDS)
+        check_fields(state, MAYBE)
         model = build_model(config, data)
         check_weights(state["state_dict"], model)
         _check_position(state, data.steps_per_epoch(config["data"]))
@@ -46,12 +82,15 @@ def read_last(run: Run, config: Mapping[str, Any], data: Description) -> Mapping
         _check_optimizer(state["optimizer_states"], parameters, make, state["global_step"])
         if len(state["lr_schedulers"]) != 1 or not isinstance(state["lr_schedulers"][0], dict):
             raise DamageError("'lr_schedulers' is not the state of one schedule")
+        schedule = build_schedule(config, data).make(make(parameters))
+        check_schedule(state["lr_schedulers"][0], schedule)
         states = state["callbacks"]
-        wrong = [name for name, kept in states.items() if not isinstance(kept, dict)]
         if (config.get("callbacks") or {}).get("recorder") and "Recorder" not in states:
-            wrong.append("Recorder")
-        if wrong:
-            raise DamageError(f"'callbacks' has no state of {shown(wrong[0])}")
+            raise DamageError("'callbacks' has no state of Recorder")
+        check_callbacks(states, run.path)
+        best = (states.get("Checkpoint") or {}).get("best")
+        if best is not None:
+            check_weights(best["state_dict"], model)
     except DamageError as error:
         raise damaged(run.checkpoint_path(LAST), error) from None
     _check_tables(run, states.get("Recorder"))
@@ -79,6 +118,12 @@ def check_weights(weights: Mapping[str, Any], model: nn.Module) -> None:
         if isinstance(value, torch.Tensor) and getattr(given, "shape", None) != value.shape:
             told = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
             raise DamageError(f"'{name}' is {told}, not {tuple(value.shape)} as in the model")
+        if isinstance(value, torch.Tensor) and _kind(given) != _kind(value):
+            raise DamageError(f"'{name}' is of {given.dtype}, not of {value.dtype} as in the model")
+
+
+def _kind(tensor: torch.Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _check_position(state: Mapping[str, Any], per_epoch: int) -> None:
@@ -88,6 +133,9 @@ def _check_position(state: Mapping[str, Any], per_epoch: int) -> None:
     fits = isinstance(rng, torch.Tensor) and (rng.shape, rng.dtype) == (wanted.shape, wanted.dtype)
     if not fits:
         raise DamageError("'descent.rng' is no state of torch's random numbers")
+    training = own.get("training_weights")
+    if training is not None and not is_weights(training):
+        raise DamageError("'descent.training_weights' are no weights by name")
     step = own["epochs_done"] * per_epoch + own["steps_in_epoch"]
     if state["global_step"] != step or own["steps_in_epoch"] > per_epoch:
         raise DamageError(
@@ -110,52 +158,29 @@ def _check_optimizer(
         raise DamageError("'optimizer_states' is not of the model's parameters")
     assert isinstance(groups, list)
     for group, before in zip(groups, own, strict=True):
-        for name, value in before.items():
-            if name not in group:
-                raise DamageError(f"'optimizer_states' has no '{name}'")
-            if isinstance(value, (int, float)) and not is_finite(_plain(group[name])):
-                raise DamageError(f"'optimizer_states' has '{shown(group[name])}' for '{name}'")
+        check_group(group, before, made)
     # what one step leaves, tried on a parameter of one number for each number of dimensions
     kinds = {(p.ndim, p.dtype): p for p in parameters if step and p.requires_grad}
     leaves = {kind: _left(make, parameter) for kind, parameter in kinds.items()}
     for number, parameter in enumerate(parameters):
         kind = (parameter.ndim, parameter.dtype)
-        left = leaves.get(kind, frozenset()) if parameter.requires_grad else frozenset()
+        left = leaves.get(kind, {}) if parameter.requires_grad else {}
         kept = given.get(number, {})
-        if not isinstance(kept, dict) or ((kept or not given) and left - kept.keys()):
-            name = sorted(left - kept.keys())[0] if isinstance(kept, dict) else "mapping"
+        if not isinstance(kept, dict) or ((kept or not given) and left.keys() - kept.keys()):
+            name = sorted(left.keys() - kept.keys())[0] if isinstance(kept, dict) else "mapping"
             raise DamageError(f"'optimizer_states' has no '{name}' of parameter {number}")
         for name, value in kept.items():
-            if isinstance(value, torch.Tensor) and not _goes_with(value, parameter):
-                raise DamageError(
-                    f"'optimizer_states' has '{shown(name)}' of parameter {number} in the shape "
-                    f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
-                )
+            check_kept(name, value, left.get(name), parameter, number)
 
 
-def _plain(value: Any) -> Any:
-    """Return a number that a tensor of one or a truth stands for."""
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = value.item()
-    return int(value) if isinstance(value, bool) else value
-
-
-def _left(make: Make, parameter: nn.Parameter) -> frozenset[str]:
+def _left(make: Make, parameter: nn.Parameter) -> dict[str, Any]:
     tried = nn.Parameter(torch.zeros((1,) * parameter.ndim, dtype=parameter.dtype))
     optimizer = make([tried])
     tried.grad = torch.zeros_like(tried)
     if switches(optimizer):
         optimizer.train()  # type: ignore[attr-defined]
     optimizer.step()
-    return frozenset(str(name) for name in optimizer.state[tried])
-
-
-def _goes_with(value: torch.Tensor, parameter: torch.Tensor) -> bool:
-    """Whether a state is one number, or has the parameter's sizes, some of them summed up."""
-    if value.numel() == 1:
-        return True
-    sizes = zip(value.shape, parameter.shape, strict=False)
-    return value.ndim == parameter.ndim and all(a in (1, b) for a, b in sizes)
+    return {str(name): value for name, value in optimizer.state[tried].items()}
 
 
 def _check_rows(path: Path, position: int) -> None:

@@ -337,6 +337,13 @@ def clear_parts(directory: Path) -> None:
                 Path(entry).unlink()
 
 
+def clear_parts_of(path: Path) -> None:
+    """Remove what killed processes left that were to write this very file."""
+    for part in parts_of(path):
+        with suppress(OSError):
+            part.unlink()
+
+
 def remove_file(path: Path) -> None:
     """Remove a file of ours, if it is there."""
     with _told(path, "removed"), suppress(FileNotFoundError):

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -34,6 +35,8 @@ MIB = 2**20
 MOST_YAML, MOST_JSON, MOST_TABLE, MOST_NPZ = 4 * MIB, 256 * MIB, 1024 * MIB, 1024 * MIB
 MOST_DEPTH = 40  # of containers in one another
 MOST_ITEMS = 200_000  # scalars and containers of a YAML file
+MOST_JSON_ITEMS = 20_000_000  # of a JSON file: a multirun's jobs have a dozen each
+MOST_COLUMNS = 4096  # of a run's table
 LONGEST_SHOWN = 160  # letters of somebody else's text in a sentence
 REFERENCE = "${"  # what Hydra and OmegaConf would resolve
 COMPRESSED = (
@@ -265,8 +268,12 @@ def read_json(path: str | Path) -> Any:
 
 def parse_json(text: str) -> Any:
     """Return what a JSON text means; see `read_json`."""
+    if sum(map(text.count, ",[{")) > MOST_JSON_ITEMS:
+        raise DamageError(f"it holds more than {MOST_JSON_ITEMS:,} values")
     try:
         value = json.loads(text, parse_constant=_no_constant)
+        if "\\u" in text:  # half a letter, which no file and no terminal takes
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise DamageError(f"it is nested more than {MOST_DEPTH} levels deep") from None
     except DamageError:
@@ -309,9 +316,12 @@ def read_texts(path: str | Path) -> pl.DataFrame:
     if content and b"\n" not in content:
         raise DamageError("its first line is cut short")
     try:
-        return pl.read_csv(io.BytesIO(content), infer_schema=False)
+        table = pl.read_csv(io.BytesIO(content), infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise DamageError(shown((str(error).splitlines() or ["it is empty"])[0])) from None
+    if table.width > MOST_COLUMNS:
+        raise DamageError(f"it has {table.width:,} columns, of which a run has few")
+    return table
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -392,7 +402,9 @@ def read_checkpoint(path: str | Path) -> Any:
             raise DamageError("it asks for more than it holds")
         file.seek(0)
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # of kinds of tensors that are refused below
+                warnings.simplefilter("ignore")
+                state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception:  # torch's advice would be to load it unsafely
             raise DamageError(
                 "it is cut short, or holds more than tensors and plain values"
@@ -431,7 +443,9 @@ def _check_tensor(tensor: Any, where: str) -> None:
     """Refuse what a few bytes on the disk would unfold into: strides of 0, sparse shapes."""
     import torch
 
-    if tensor.layout is not torch.strided:
-        raise DamageError(f"{where} is a sparse tensor")
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_nested:
+        raise DamageError(f"{where} is no plain tensor")
+    if tensor.device.type != "cpu":
+        raise DamageError(f"{where} is a tensor that holds no numbers")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise DamageError(f"{where} asks for more numbers than it holds")

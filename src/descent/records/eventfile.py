@@ -159,6 +159,11 @@ def _field(number: int, payload: bytes) -> bytes:
     return head + bytes([size]) + payload
 
 
+def event_files(directory: Path) -> list[Path]:
+    """Return the event files of a run, of which it has one."""
+    return sorted(directory.glob("events.out.tfevents.*"))
+
+
 class EventFile:
     """One run's event file, appended to.
 
@@ -172,7 +177,7 @@ class EventFile:
         self, directory: Path, position: int = 0, known: dict[Any, Scalars] | None = None
     ) -> None:
         self._known = {} if known is None else known
-        found = sorted(directory.glob("events.out.tfevents.*"))
+        found = event_files(directory)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
         self.path = found[0] if found else directory / name
         self._file = Growing(self.path, position)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers.logger import Logger
 
-from descent.records.eventfile import EventLog
+from descent.records.eventfile import EventLog, event_files
 from descent.records.tables import Series
 
 
@@ -47,9 +47,12 @@ class EventFileLogger(Logger):
 
     @property
     def events(self) -> EventLog:
-        """The event file, opened at its first use."""
+        """The event file; opened at its first use, behind what is in it.
+
+        So it is where a run fails before the recorder could cut it back to its checkpoint's place.
+        """
         if self._events is None:
-            self.open()
+            self.open(sum(path.stat().st_size for path in event_files(self.dir)[:1]))
         assert self._events is not None
         return self._events
 

@@ -12,7 +12,8 @@ from descent.config.check import check_targets, check_values
 from descent.data.arrays import Arrays, Task
 from descent.data.prepare import prepare
 from descent.engine.blueprint import build_model
-from descent.errors import UserError, first_line
+from descent.engine.continuing import read_weights
+from descent.errors import UserError
 from descent.records.run import BEST, LAST
 from descent.report.record import Record
 from descent.shapes import Float, Int, Shaped
@@ -98,12 +99,8 @@ def predicted(record: Record, trust: Sequence[str] = ()) -> Predicted:
     if name is None:
         raise UserError(f"{run.path} kept no weights")
     model = build_model(config, record.data)
-    kept = run.checkpoint(name)["state_dict"]
-    state = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{name}.ckpt does not fit the run's model: {first_line(error)}") from None
+    kept = read_weights(run, name, model)["state_dict"]
+    model.load_state_dict({k.removeprefix("model."): v for k, v in kept.items()})
     model = model.eval()
     dtype = next(model.parameters()).dtype
 

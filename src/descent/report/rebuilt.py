@@ -11,6 +11,7 @@ import torch
 from descent.data.prepare import Prepared
 from descent.data.tensors import split_tensors
 from descent.engine.blueprint import build_model
+from descent.engine.continuing import read_weights
 from descent.engine.losses import Penalty, criterion, objective_at
 from descent.errors import UserError
 from descent.records.run import LAST
@@ -68,7 +69,7 @@ def _restore_buffers(model: torch.nn.Module, record: Record) -> None:
     """Give running statistics and the like the values they had at the end."""
     if not list(model.buffers()) or not record.run.checkpoint_path(LAST).is_file():
         return
-    state = record.run.checkpoint(LAST).get("state_dict", {})
+    state = read_weights(record.run, LAST, model)["state_dict"]
     own = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
     buffers = {name: own[name] for name, _ in model.named_buffers() if name in own}
     model.load_state_dict(buffers, strict=False)
