@@ -35,7 +35,7 @@ from descent.engine.blueprint import (
     try_out,
 )
 from descent.engine.compiling import Compiler
-from descent.engine.device import choose_threads, describe_device
+from descent.engine.device import candidates, choose_threads, describe_device
 from descent.engine.foreign import fit_in, refuse_unfit, watching_batches
 from descent.engine.graphs import refuse_graphs
 from descent.engine.grouping import (
@@ -148,7 +148,7 @@ def _placed(
     A run that goes on stays on its kind of device.
     """
     config = jobs[0].config
-    devices = measured_device.candidates(config["trainer"])
+    devices = candidates(config["trainer"])
     if len(devices) < 2:
         return config, None
     if jobs[0].resumed:

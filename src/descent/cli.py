@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from descent.config.blame import blamed, keep_traceback
 from descent.config.check import check, flatten
-from descent.config.hydra_release import compose_again, resolve
+from descent.config.hydra_release import compose_options, resolve
 from descent.config.keys import check_keys
 from descent.config.machine import check_counts
 from descent.config.spelling import CONF, command, install
@@ -255,7 +255,7 @@ def known_keys(typed: Sequence[str]) -> list[str]:
     chosen = [a for a in typed if re.fullmatch(r"\w+=\w+", a) and (CONF / a.split("=")[0]).is_dir()]
     for overrides in (chosen, []):
         try:
-            cfg = compose_again(CONF, Path(sys.argv[0]).stem, overrides)
+            cfg = compose_options(CONF, Path(sys.argv[0]).stem, overrides)
             break
         except (HydraException, OmegaConfBaseException):
             continue

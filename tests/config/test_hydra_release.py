@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
@@ -19,6 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from descent.config import hydra_release
 
@@ -210,3 +212,58 @@ def test_a_help_page_lists_what_hydra_lists(monkeypatch: pytest.MonkeyPatch) -> 
     few = maker.config_loader.get_group_options("optimizer", overrides=["hydra.searchpath=[]"])
     assert few == listed[groups.index("optimizer")]
     GlobalHydra.instance().clear()
+
+
+# ---- composed once
+
+
+@pytest.mark.skipif(not hydra_release.NAMES_ITS_BASE, reason="Hydra 1.4 composes as it does")
+@pytest.mark.parametrize(
+    ("typed", "mode"),
+    [
+        (["optimizer=adam", "model.hidden=[3]"], RunMode.RUN),
+        (["optimizer.lr=1e-2,1e-1", "seed=range(2)"], RunMode.MULTIRUN),
+        (["sweep=lr", "hydra/launcher=basic"], RunMode.MULTIRUN),
+        (["optimizer.lrr=1"], RunMode.RUN),
+        (["optimizer=no_such"], RunMode.RUN),
+        (["optimizer.lr=1,2"], RunMode.RUN),
+    ],
+)
+def test_what_is_composed_once_is_what_hydra_composes_twice(
+    typed: list[str], mode: RunMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same config, or the same complaint; and the second time nothing is composed."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    hydra_release.version.setbase("1.3")
+    places = hydra_release.utils.create_config_search_path(str(ROOT / "conf"))
+    loader, once, asked = ConfigLoaderImpl(places), hydra_release.ComposedOnce(), []
+
+    def composed(load: Any) -> Any:
+        for ask in (True, False):
+            words = typed if ask else [*typed, f"hydra.mode={mode.name}"]
+            how = RunMode.MULTIRUN if ask else mode
+            try:
+                made = load(loader, "train", words, how, validate_sweep_overrides=not ask)
+            except Exception as error:
+                made = f"{type(error).__name__}: {error}"
+        return made
+
+    def stock(*given: Any, **named: Any) -> Any:
+        asked.append(given)
+        return theirs(*given, **named)
+
+    theirs = hydra_release.stock_load
+    monkeypatch.setattr(hydra_release, "stock_load", stock)
+    ours, expected = composed(once.load), composed(theirs)
+    assert len(asked) == 1
+    if isinstance(expected, str):
+        assert ours == expected
+    else:
+        assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(expected)
+
+
+def test_options_are_those_of_the_composed_config() -> None:
+    composed = hydra_release.compose_options(ROOT / "conf", "train", ["optimizer=adam"])
+    with hydra.initialize_config_dir(str(ROOT / "conf"), **hydra_release.BASE):
+        expected = hydra.compose("train", overrides=["optimizer=adam"])
+    assert OmegaConf.to_container(composed) == OmegaConf.to_container(expected)

@@ -10,7 +10,8 @@ import torch
 
 from descent import assembly
 from descent.engine import measured_device
-from descent.engine.measured_device import candidates, choose, key_of
+from descent.engine.device import candidates
+from descent.engine.measured_device import choose, key_of
 from descent.sweep import placing
 
 # a second CPU stands for the card
@@ -113,7 +114,7 @@ def test_real_windows_are_measured_and_change_nothing(
     monkeypatch.setattr(measured_device, "ENOUGH", 0.0)
     taken = []
     for devices in ([CPU, OTHER], []):
-        monkeypatch.setattr(measured_device, "candidates", lambda _, devices=devices: devices)
+        monkeypatch.setattr(assembly, "candidates", lambda _, devices=devices: devices)
         job = make_job("data=iris", "model=mlp", "model.hidden=[4]", "stop.epochs=2", *typed)
         learner, data, trainer = assembly.assemble(job)
         trainer.fit(learner, datamodule=data)
@@ -123,7 +124,7 @@ def test_real_windows_are_measured_and_change_nothing(
 
 def test_a_run_says_why_it_is_where_it_is(make_job: Any, monkeypatch: Any, caplog: Any) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(measured_device, "candidates", lambda _: [CPU, OTHER])
+    monkeypatch.setattr(assembly, "candidates", lambda _: [CPU, OTHER])
     seconds = {"cpu": 1e-5, "cpu:0": 7e-5}
     monkeypatch.setattr(measured_device, "seconds_a_step", lambda *parts: seconds[str(parts[-1])])
     assembly.assemble(make_job("data=three_points", "model=linear"))

@@ -51,6 +51,7 @@ ABOUT_PLUGINS = ("hydra/launcher", "hydra/sweeper")
 
 stock_arguments = utils.get_args_parser
 stock_options = ConfigLoaderImpl.get_group_options
+stock_load = ConfigLoaderImpl.load_configuration
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,7 +96,13 @@ def entry_point(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
         @functools.wraps(task)
         def run() -> Any:
             register_plugins(sys.argv[1:])
+            once = ComposedOnce() if NAMES_ITS_BASE else None
+
+            def load(loader: ConfigLoaderImpl, *given: Any, **named: Any) -> DictConfig:
+                return (once.load if once else stock_load)(loader, *given, **named)
+
             with (
+                _replaced(ConfigLoaderImpl, "load_configuration", load),
                 _replaced(sys.modules["hydra.main"], "get_args_parser", arguments),
                 _replaced(ConfigLoaderImpl, "get_group_options", group_options),
             ):
@@ -205,13 +212,65 @@ def compose_main(
     return maker, maker.compose_config(name, overrides, mode)
 
 
-def compose_again(conf: Path, name: str, overrides: list[str]) -> DictConfig:
-    """Compose a config without Hydra's own node, whatever Hydra does already."""
-    from hydra.core.global_hydra import GlobalHydra
+def compose_options(conf: Path, name: str, overrides: list[str]) -> DictConfig:
+    """Compose a config without Hydra's own node, whatever Hydra does already.
 
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(conf), **BASE):
-        return hydra.compose(name, overrides=overrides)
+    Args:
+        conf: the directory of the config.
+        name: its name.
+        overrides: choices of groups.
+    """
+    if NAMES_ITS_BASE:
+        version.setbase(BASE["version_base"])
+    loader = ConfigLoaderImpl(utils.create_config_search_path(str(conf)))
+    files = CachingConfigRepository(loader.repository)
+    asked = OverridesParser.create().parse_overrides(overrides)
+    parts = create_defaults_list(files, name, asked, True, False).defaults
+    own = [part for part in parts if not str(part.package).startswith("hydra")]
+    composed = loader._compose_config_from_defaults_list(own, files)
+    composed.pop("hydra", None)
+    return composed
+
+
+class ComposedOnce:
+    """Lets Hydra compose a command's config once.
+
+    It composes to learn whether it runs one job or many, whatever becomes of that, and again to
+    run them. Between the two nothing changes but a word for what it found, and sweeps in single
+    runs are refused.
+    """
+
+    def __init__(self) -> None:
+        self._asked: tuple[str | None, list[str]] | None = None
+        self._composed: DictConfig | Exception = DictConfig({})
+
+    def load(
+        self, loader: ConfigLoaderImpl, config_name: str | None, overrides: list[str],
+        run_mode: RunMode, from_shell: bool = True, validate_sweep_overrides: bool = True,
+    ) -> DictConfig:  # fmt: skip
+        """Return the config, as `ConfigLoaderImpl.load_configuration` does."""
+        asked, self._asked = self._asked, None
+        if not validate_sweep_overrides:  # it only asks for the mode
+            self._asked = config_name, list(overrides)
+            try:
+                self._composed = stock_load(loader, *self._asked, run_mode, from_shell, False)
+            except Exception as error:
+                self._composed = error
+                raise
+            return self._composed
+        mode = f"hydra.mode={run_mode.name}"
+        if asked is None or asked[0] != config_name or overrides != [*asked[1], mode]:
+            return stock_load(loader, config_name, overrides, run_mode, from_shell)
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+        if isinstance(self._composed, Exception):
+            raise self._composed
+        cfg = self._composed
+        if "???" in cfg.hydra.runtime.choices.values():  # which it passes over while it asks
+            return stock_load(loader, config_name, overrides, run_mode, from_shell)
+        set_values(cfg, parsed[-1:])
+        cfg.hydra.overrides.hydra.append(mode)
+        return cfg
 
 
 class Pieces:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,6 +30,14 @@ def choose_device(accelerator: str) -> torch.device:
             f"trainer.accelerator={accelerator}, but no GPU is found; use trainer=cpu or auto."
         )
     return torch.device("cuda", 0)
+
+
+def candidates(trainer: Mapping[str, Any]) -> list[torch.device]:
+    """Return the devices that `auto` may choose from: one where there is nothing to choose."""
+    both = trainer["accelerator"] == "auto" and trainer["devices"] == 1
+    if not both or not torch.cuda.is_available():
+        return []
+    return [torch.device("cpu"), torch.device("cuda", 0)]
 
 
 def choose_threads(given: int | str, parameters: int, batch_size: int) -> tuple[int, str]:

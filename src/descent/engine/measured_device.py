@@ -47,14 +47,6 @@ class MeasuredDevice:
     reason: str
 
 
-def candidates(trainer: Mapping[str, Any]) -> list[torch.device]:
-    """Return the devices that `auto` may choose from: one where there is nothing to choose."""
-    both = trainer["accelerator"] == "auto" and trainer["devices"] == 1
-    if not both or not torch.cuda.is_available():
-        return []
-    return [torch.device("cpu"), torch.device("cuda", 0)]
-
-
 def choose(devices: Sequence[torch.device], measure: Measure, key: str) -> MeasuredDevice:
     """Return the fastest of some devices.
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from descent.engine.device import choose_device
+from descent.engine.device import candidates, choose_device
 from descent.engine.grouping import Footprint, stack_size
-from descent.engine.measured_device import candidates
 from descent.sweep.planning import Group
 from descent.sweep.sources import prepared
 
