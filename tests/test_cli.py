@@ -234,7 +234,7 @@ BAD_TABLES = {
     ),
     "one class": (
         rows_of(lambda i: i, lambda i: "a"),
-        r"at least two classes, but target 'y' has only 'a'; choose another data.target",
+        r"at least two classes, but target 'y' has only 'a'; choose another data.target\.$",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 Type = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def houses(path: Path, seed: int) -> None:
+def prices(path: Path, seed: int) -> None:
     """House prices with gaps, thousands marks and days; two in a hundred prices are missing."""
     random, rows = np.random.default_rng(seed), 300
     area, town = random.normal(110, 25, rows), random.choice(["Ulm", "Bonn", "Köln"], rows)
@@ -50,10 +52,17 @@ def wine(path: Path, seed: int) -> None:
 
 
 CASES = {
-    "houses": (houses, "price", "regression", ("left out, identifiers by their names: Id",)),
+    "prices": (prices, "price", "regression", ("left out, identifiers by their names: Id",)),
     "churn": (churn, "churn", "2 classes", ("identifiers by their names: customer_id",)),
     "wine": (wine, "quality", "classes", ("semicolons",)),
 }
+
+
+def in_readme() -> tuple[list[str], list[str]]:
+    """Return the three commands that README types, and what the first says of its table."""
+    section = (Path(__file__).parents[1] / "README.md").read_text().split("### Your own table")[1]
+    typed, output = (section.split("```")[k].splitlines()[1:] for k in (1, 3))
+    return [re.sub(r"^python src/(\w+)\.py", r"\1", line) for line in typed], output
 
 
 @pytest.mark.slow
@@ -64,17 +73,21 @@ def test_a_strangers_table_goes_to_predictions_in_three_commands(
     write, target, kind, told = CASES[name]
     write(tmp_path / f"{name}.csv", 0)
     write(tmp_path / "new.csv", 1)
-    trained = start_command("train", "data=table", f"data.path={name}.csv", f"data.target={target}")
+    commands, output = in_readme()
+    first, second, third = (
+        command.replace("prices", name).replace("=price", f"={target}") for command in commands
+    )
+    trained = start_command(*shlex.split(first))
     assert trained.returncode == 0, trained.stderr
-    for sentence in (kind, *told):
+    for sentence in (kind, *told, *(output if name == "prices" else ())):
         assert sentence in trained.stdout
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
-    made = start_command("eval", f"run={run}", "data.path=new.csv", "predict=out.csv")
+    made = start_command(*shlex.split(second.replace("<run>", run.name)))
     assert made.returncode == 0, made.stderr
     out = pl.read_csv(tmp_path / "out.csv", infer_schema_length=None)
     predicted = out[f"predicted_{target}"]
     assert predicted.null_count() == 0
-    if name == "houses":
+    if name == "prices":
         wanted = out[target].str.replace_all(",", "").cast(pl.Float64, strict=False).to_numpy()
         known = np.isfinite(wanted)
         away = predicted.to_numpy()[known] - wanted[known]
@@ -83,7 +96,7 @@ def test_a_strangers_table_goes_to_predictions_in_three_commands(
         assert out["probability_yes"].to_numpy()[out["churn"] == "yes"].mean() > 0.15
     else:
         assert (predicted == out[target]).mean() > 0.5
-    drawn = start_command("report", f"run={run}")
+    drawn = start_command(*shlex.split(third.replace("<run>", run.name), comments=True))
     assert drawn.returncode == 0, drawn.stderr
     assert (run / "report" / "importance.png").is_file()
 

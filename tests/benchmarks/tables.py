@@ -43,8 +43,9 @@ def main(rounds: int = 5) -> bool:
     from descent.training import train
 
     print("\n**The first command on a table (share of right classes, or R², of 10% test rows)**\n")
-    print("| table | rows | Descent | scikit-learn's MLP | linear |\n|---|---|---|---|---|")
-    away = []
+    print("| table | rows | Descent | MLP, same rows | linear, same rows | MLP | linear |")
+    print("|---|---|---|---|---|---|---|")
+    away: dict[int, list[float]] = {1: [], 3: []}  # by where the better of two columns begins
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as directory:
         for name, x, y in tables():
@@ -52,23 +53,26 @@ def main(rounds: int = 5) -> bool:
             texts = y if y.dtype.kind == "f" else np.array([f"c{v}" for v in y])
             columns = {f"x{i}": x[:, i] for i in range(x.shape[1])}
             pl.DataFrame({**columns, "y": texts}).write_csv(path)
-            ours, mlp, linear = [], [], []
+            scores = []
             for seed in range(rounds):
                 config = _config(path, seed)
                 prepared = prepare(config["data"])
-                theirs = _theirs(prepared)
-                mlp.append(theirs[0])
-                linear.append(theirs[1])
+                rows = prepared.rows
+                both = np.concatenate([rows["train"], rows["val"]])
+                theirs = [s for known in (rows["train"], both) for s in _theirs(prepared, known)]
                 run = Run(Path(directory) / f"{name}{seed}")
                 run.path.mkdir()
                 train(Job(config, prepared, run, one_of_many=True))
                 metrics = run.result()["metrics"]
-                ours.append(metrics.get("test/accuracy", metrics.get("test/r2")))
-            means = [statistics.fmean(values) for values in (ours, mlp, linear)]
-            away.append(means[0] - max(means[1:]))
+                scores.append([metrics.get("test/accuracy", metrics.get("test/r2")), *theirs])
+            means = [statistics.fmean(values) for values in zip(*scores, strict=True)]
+            for k, values in away.items():
+                values.append(means[0] - max(means[k : k + 2]))
             print(f"| {name} | {len(x):,} | {' | '.join(f'{m:.3f}' for m in means)} |")
-    print(f"\non the mean {statistics.fmean(away):+.3f} from the better of theirs")
-    behind = -statistics.fmean(away)
+    same, more = (statistics.fmean(values) for values in away.values())
+    print(f"\non the mean {same:+.3f} from the better of theirs on the same training rows,")
+    print(f"{more:+.3f} from the better where theirs train on the validation rows too")
+    behind = -more
     return claim("behind scikit-learn's better default, on the mean of tables", behind, WITHIN, "")
 
 
@@ -81,8 +85,8 @@ def _config(path: Path, seed: int) -> Mapping[str, Any]:
     return OmegaConf.to_container(made, resolve=True)  # type: ignore[return-value]
 
 
-def _theirs(prepared: Prepared) -> tuple[float, float]:
-    """Return the test scores of scikit-learn's defaults, fitted on all rows but the test rows."""
+def _theirs(prepared: Prepared, known: np.ndarray) -> tuple[float, float]:
+    """Return the test scores of scikit-learn's defaults, fitted on some rows."""
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
@@ -96,6 +100,5 @@ def _theirs(prepared: Prepared) -> tuple[float, float]:
         if arrays.classes
         else (MLPRegressor(random_state=0), LinearRegression())
     )
-    known = np.concatenate([rows["train"], rows["val"]])
     scores = [m.fit(x[known], y[known]).score(x[rows["test"]], y[rows["test"]]) for m in models]
     return float(scores[0]), float(scores[1])

@@ -334,3 +334,13 @@ def test_codes_with_leading_zeros_are_not_the_numbers_they_look_like() -> None:
 )
 def test_an_unknown_new_target_costs_the_metrics_and_says_why(values, why) -> None:
     assert targets_of(values, ("a", "b")) == (None, why)
+
+
+def test_rows_are_numbered_as_in_the_file_where_some_say_no_target(tmp_path: Path) -> None:
+    rows = ["0.5,NA", "1.5,3", ",4", "oops,5", *(f"{i}.5,{i}" for i in range(20))]
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows]))
+    with pytest.raises(UserError, match=r"but for row 4, 'oops'"):
+        source(str(tmp_path / "t.csv"), "y")
+    (tmp_path / "t.csv").write_text("\n".join(["x,y", *rows]).replace("oops", "2.5"))
+    with pytest.raises(UserError, match=r"'x' has no value in row 3:"):
+        source(str(tmp_path / "t.csv"), "y", missing="error")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -226,10 +227,12 @@ def check_classes(arrays: Arrays) -> None:
     if arrays.rows == 0:
         raise UserError("The data have no rows; there is nothing to train on.")
     if arrays.task.is_classification and len(arrays.classes) < 2:
-        found = f"only '{arrays.classes[0]}'" if arrays.classes else "none"
+        only = arrays.classes[0] if arrays.classes else ""
+        found = f"only '{only}'" if only else "none"
+        numbers = ", or data.task=regression" if re.fullmatch(r"[-+.\de]+", only) else ""
         raise UserError(
             f"A classification needs at least two classes, but target '{arrays.target}' has "
-            f"{found}; choose another data.target, or data.task=regression."
+            f"{found}; choose another data.target{numbers}."
         )
 
 

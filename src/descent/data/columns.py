@@ -396,7 +396,7 @@ def _with_strays(
     more = f" ({len(strays)} such rows)" if len(strays) > 1 else ""
     words = ",".join(quoted(w) for w in distinct[:MOST_STRAYS])
     problem = (
-        f"column '{name}' holds numbers but for row {row + 1}, '{series[row]}'{more}: "
+        f"column '{name}' holds numbers but for row {table.number(row)}, '{series[row]}'{more}: "
         f"data.missing_words=[{words}] if that means no value, data.texts=[{quoted(name)}] for "
         f"categories, or {_out(name)}"
     )
@@ -422,8 +422,8 @@ def _check_range(found: Meaning, series: pl.Series, table: Table) -> None:
         row, count = int(infinite.arg_max() or 0), int(infinite.sum())
         more = f" ({count} such rows)" if count > 1 else ""
         found.problem = (
-            f"column '{found.name}' holds {series[row]} in row {row + 1}{more}, which no model can "
-            f"learn from: mend such rows, or {_out(found.name)}"
+            f"column '{found.name}' holds {series[row]} in row {table.number(row)}{more}, which no "
+            f"model can learn from: mend such rows, or {_out(found.name)}"
         )
 
 

@@ -42,6 +42,7 @@ class Table:
         notes: what was decided.
         clashing: names that several columns with different values have.
         unnamed: columns that got their name here.
+        kept: which rows of the file the frame has, from 0; None for all.
     """
 
     frame: pl.DataFrame
@@ -50,6 +51,11 @@ class Table:
     notes: list[str] = field(default_factory=list)
     clashing: set[str] = field(default_factory=set)
     unnamed: set[str] = field(default_factory=set)
+    kept: pl.Series | None = None
+
+    def number(self, row: int) -> int:
+        """Return the number, from 1, that a row of the frame has in the file."""
+        return (row if self.kept is None else int(self.kept[row])) + 1
 
 
 def read_table(path: str | Path, dialect: Dialect = USUAL) -> Table:

@@ -174,7 +174,9 @@ def _judged(
     except TargetError as problem:
         problems.append(str(problem))
     if missing == "error":
-        problems += [_gap_problem(meanings[n]) for n in chosen if meanings[n].values.null_count()]
+        problems += [
+            _gap_problem(read, meanings[n]) for n in chosen if meanings[n].values.null_count()
+        ]
     if not chosen and not problems and len(meanings) == len({*asked.apart}):
         problems = [f"it has no column beside the target {listed(asked.targets)}"]
     if asked.features == []:
@@ -265,10 +267,10 @@ def _reasons(meanings: Mapping[str, Meaning], names: Sequence[str]) -> dict[str,
 # ---- gaps, groups, times
 
 
-def _gap_problem(column: Meaning) -> str:
+def _gap_problem(read: Table, column: Meaning) -> str:
     return (
-        f"column '{column.name}' has no value in {first_gap(column.values)}: data.missing=impute, "
-        f"data.missing=drop, or data.exclude=[{quoted(column.name)}]"
+        f"column '{column.name}' has no value in {first_gap(read, column.values)}: "
+        f"data.missing=impute, data.missing=drop, or data.exclude=[{quoted(column.name)}]"
     )
 
 

@@ -56,8 +56,11 @@ def with_targets(
     """
     import polars as pl
 
-    known = read.frame.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in targets))
-    found = judge(replace(read, frame=known))
+    there = read.frame.select(
+        pl.all_horizontal(pl.col(name).is_not_null() for name in targets)
+    ).to_series()
+    known, numbers = read.frame.filter(there), there.arg_true()
+    found = judge(replace(read, frame=known, kept=numbers))
     lacks = pl.Series([False] * known.height, dtype=pl.Boolean)
     for name in targets:
         lacks |= found[name].values.is_null()  # a word for no value among numbers, or NaN
@@ -72,7 +75,7 @@ def with_targets(
         notes.append(f"{rows} without a target ({', '.join(targets)}) left out")
     if lacks.any():
         found = {name: replace(m, values=m.values.filter(~lacks)) for name, m in found.items()}
-    return replace(read, frame=kept), found
+    return replace(read, frame=kept, kept=numbers.filter(~lacks)), found
 
 
 def targets_of(
@@ -159,9 +162,9 @@ def _as_classes(written: pl.Series, values: pl.Series) -> Targets:
     return Targets(codes.to_numpy().astype(np.int64), tuple(first["text"].to_list()))
 
 
-def first_gap(series: pl.Series) -> str:
+def first_gap(read: Table, series: pl.Series) -> str:
     """Return the first row without a value, and how many there are."""
-    row, count = int(series.is_null().arg_max() or 0) + 1, series.null_count()
+    row, count = read.number(int(series.is_null().arg_max() or 0)), series.null_count()
     return f"row {row}" + (f" ({count} rows in all)" if count > 1 else "")
 
 
@@ -180,7 +183,7 @@ def encode_targets(
     for name in names:
         series = read.frame[name]
         if series.null_count():
-            return None, f"target '{name}' is missing in {first_gap(series)}"
+            return None, f"target '{name}' is missing in {first_gap(read, series)}"
         if classes:
             texts = as_written(series)
             codes = same_category(texts, classes)

@@ -114,6 +114,7 @@ def residuals(found: Predicted) -> Picture:
     _points(left, made, error, len(error))
     left.axhline(0, color=BLACK, linestyle="--", linewidth=1)
     left.set(xlabel=f"predicted {name}", ylabel="true - predicted")
+    left.locator_params(axis="x", nbins=5)  # in half the width six digits each run together
     right.hist(
         error, bins=min(40, max(5, int(np.sqrt(len(error))))), orientation="horizontal",
         color=BLUE, alpha=0.8,
@@ -350,7 +351,7 @@ def worst(found: Predicted, order: Sequence[Column]) -> Picture | None:
             own = [classes[found.wanted[i]], classes[made], f"{found.outputs[i, made]:.3f}"]
         else:
             true, made = found.wanted[i, 0], found.outputs[i, 0]
-            own = [shown(true), shown(made), shown(true - made)]
+            own = [_number(true), _number(made), _number(true - made)]
         values = found.arrays.features[found.rows[i]]
         told = [_value(c, values[starts[c.name] :]) for c in columns]
         cells.append([f"{found.rows[i] + 1:,}", *map(_short, [*own, *told])])
@@ -398,9 +399,14 @@ def _value(column: Column, values: np.ndarray) -> str:
     if column.buckets:
         return "a text"
     if column.parts:
-        parts = [f"{v:g}" for v in values[: len(column.parts)]]
+        parts = [f"{int(v):02d}" for v in values[: len(column.parts)]]
         return "-".join(parts[:3])
-    return shown(float(values[0]))
+    return _number(float(values[0]))
+
+
+def _number(value: float) -> str:
+    """Return a number to be read beside others of its size: 195,100 and no power of ten."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else shown(value)
 
 
 def wrong_images(found: Predicted) -> Picture | None:
