@@ -473,15 +473,17 @@ def recorded(config: Mapping[str, Any], task: str, rows: Mapping[str, int]) -> l
 
 
 def check_metrics(config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Refuse a metric that nobody records, and a direction that is not its own.
+    """Refuse a metric that there is not or that nobody records, and a direction not its own.
 
     Args:
         config: resolved.
         data: as described in `data.json`: the `task`, and `rows` by split.
 
     Raises:
-        UserError: of the first of `optimized_metric` and the monitors of callbacks and scheduler.
+        UserError: of the first that is asked for, `optimized_metric`, and the monitors of
+            callbacks and scheduler.
     """
+    check_asked(config["data"].get("metrics") or (), data["task"])
     rows = data["rows"]
     known = recorded(config, data["task"], rows)
     if config.get("learner"):  # which of them it does log, its first step tells

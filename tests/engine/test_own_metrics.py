@@ -104,6 +104,7 @@ def test_it_is_recorded_and_decides_alone_in_a_stack_and_in_predictions(
     assert result["best"]["metrics"]["val/kappa"] == epochs.max()
 
     made = [Run(tmp_path / f"stacked{seed}") for seed in (0, 1)]
+    OWN.clear()  # as in a worker, which is given a config
     jobs = [
         Job({**config, "seed": seed}, prepare(config["data"]), to, one_of_many=True)
         for seed, to in enumerate(made)

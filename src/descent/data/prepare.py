@@ -36,7 +36,6 @@ from descent.files.schema import (
     is_text,
     maybe,
 )
-from descent.metrics import check_asked
 from descent.shapes import Int
 
 
@@ -258,8 +257,6 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         arrays = arrays.fit(arrays, train)
         check_arrays(arrays, may_be_empty=True)
     _check_augment(data.get("augment") or {}, arrays)
-    asked = data.get("metrics") or ()
-    check_asked(asked, str(arrays.task))
     numbers = arrays.targets.reshape(arrays.rows, -1)
     check_spread(arrays.features, arrays.feature_names, "feature")
     check_spread(numbers, [arrays.target] * numbers.shape[1], "target")
@@ -274,7 +271,7 @@ def prepare(data: Mapping[str, Any]) -> Prepared:
         fit_scaler(target_kind, numbers, train, log=_log_target(data, arrays)),
         batch,
         (*arrays.notes, *notes),
-        tuple(asked),
+        tuple(data.get("metrics") or ()),
         weights,
         by_class,
         _threshold(data.get("threshold", 0.5), arrays, rows),

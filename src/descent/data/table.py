@@ -168,11 +168,13 @@ def _judged(
     Raises:
         UserError: whatever is, in one message.
     """
-    problems, found = _problems(read, meanings, [*chosen, *asked.apart]), None
+    problems, found = _problems(read, meanings, [*chosen, *asked.roles.values()]), None
     try:
         found = targets_of(read, meanings, asked.targets, task, notes)
     except TargetError as problem:
         problems.append(str(problem))
+    else:
+        problems += _problems(read, meanings, asked.targets)
     if missing == "error":
         problems += [
             _gap_problem(read, meanings[n]) for n in chosen if meanings[n].values.null_count()

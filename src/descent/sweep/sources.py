@@ -18,7 +18,8 @@ from descent.data.prepare import Prepared, prepare
 from descent.errors import ForeignError, UserError, first_line
 from descent.records.endings import Ending, Reason
 
-OURS = ("descent", "torch", "lightning")  # whose code does not end the process it runs in
+# whose code does not end the process it runs in
+OURS = ("descent", "torch", "lightning", "torchmetrics")
 START = 15.0  # seconds that a process may need to begin
 DIED = "the process in which its data were prepared died"
 
