@@ -96,6 +96,7 @@ def assemble_all(
         UserError: something in the config cannot be built.
     """
     first, config, prepared = jobs[0], jobs[0].config, jobs[0].prepared
+    take_own(config)
     configs = [job.config for job in jobs]
     description = prepared.description
     models = _models(configs, description)
