@@ -40,7 +40,7 @@ def current(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=128)
 def _of_files(primary: str, overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose(primary, overrides=list(overrides), return_hydra_config=True)
