@@ -510,9 +510,8 @@ def _check_monitor(
     where: str, node: Mapping[str, Any], known: list[str], rows: Mapping[str, int], foreign: bool
 ) -> None:
     name, mode = str(node["monitor"]), node.get("mode", AUTO)
-    kept = where == "callbacks.checkpoint" and name == "val/loss" and not rows["val"]
-    if kept:  # the default, which then keeps the last weights alone
-        return
+    if where == "callbacks.checkpoint" and name == "val/loss" and not rows["val"]:
+        return  # the default, which then keeps the last weights alone
     own = foreign and metric_named(name) is None and mode in (MIN, MAX)
     if name not in known and not own:
         hint = _instead(name, known, rows)
