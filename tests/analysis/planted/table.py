@@ -18,7 +18,7 @@ from statistics import NormalDist
 sys.path.insert(0, str(Path(__file__).parent))
 from test_best import EQUAL, SEEDS, SIZES, false_claims, gaps
 from test_critical import DESIGNS, verdicts
-from test_intervals import EXPONENTS, MEDIANS, effects, exponents, medians, shares
+from test_intervals import APART, EXPONENTS, MEDIANS, effects, exponents, medians, shares
 from test_search import DRAWN, KINDS, ROUNDS, drawn, searched
 
 # truth, what the report states of it, the share that is right, the share promised, draws
@@ -75,6 +75,10 @@ def intervals(many: int) -> Iterator[Row]:
                 for seeds in SEEDS:
                     planted = f"10% between the best of {rates}, {seeds} seeds: {truth}"
                     yield planted, "its interval", effects(truth, rates, seeds, many), 0.93, many
+                for seeds, others in APART:
+                    planted = f"10% between the best of {rates}, {seeds} and {others} other seeds"
+                    held = effects(truth, rates, seeds, many, others)
+                    yield f"{planted}: {truth}", "its interval", held, 0.93, many
     for right, count in ((0.95, 180), (0.995, 36), (0.5, 20)):
         planted = f"accuracy {right} of {count} rows"
         yield planted, "its interval", shares(right, count, many), 0.93, many

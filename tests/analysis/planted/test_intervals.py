@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from descent.analysis.confidence import effect, of_median, of_share
+from descent.analysis.confidence import effect, effect_apart, of_median, of_share
 from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import Trial, Value
 from descent.analysis.tuning import exponent
@@ -21,6 +21,7 @@ Rng = np.random.Generator
 VAL = Measure("best/val/loss", "best val loss", True)
 LEAST = 0.93
 MEDIANS = ("normal", "t2 tails", "a tenth of seeds three times as bad")
+APART = ((2, 2), (3, 3), (3, 5), (5, 5), (10, 3), (10, 10))  # seeds of two sweeps
 # batch sizes, lr a decade, seeds, scatter of the logarithm over seeds
 EXPONENTS = {
     "5 sizes, 4 lr a decade": ((16, 32, 64, 128, 256), 4, 3, 0.02),
@@ -50,28 +51,31 @@ def medians(truth: str, seeds: int, draws: int) -> float:
     return held / draws
 
 
-def effects(truth: str, rates: int, seeds: int, draws: int) -> float:
+def effects(truth: str, rates: int, seeds: int, draws: int, apart: int = 0) -> float:
     """Return the share of sweeps whose effect between two optimizers' best settings is held.
 
     The settings of each are equal in truth, the hardest case for what was picked as its best; the
-    second optimizer's are 10 % worse.
+    second optimizer's are 10 % worse, and has `apart` seeds of its own where that is not 0.
     """
-    rng = np.random.default_rng([rates, seeds, len(truth)])
+    rng = np.random.default_rng([rates, seeds, len(truth), *([apart] if apart else [])])
     held = 0
     for _ in range(draws):
-        logs = EQUAL[truth](rng, 2 * rates, seeds)
-        logs[rates:] += math.log(1.1)
-        made = [
-            setting({"optimizer": name, "optimizer.lr": float(i)}, np.exp(row))
-            for name, rows in (("adam", logs[:rates]), ("sgd", logs[rates:]))
-            for i, row in enumerate(rows)
-        ]
+        if apart:
+            adam, sgd = (EQUAL[truth](rng, rates, count) for count in (seeds, apart))
+        else:
+            adam, sgd = np.split(EQUAL[truth](rng, 2 * rates, seeds), 2)
         own, other = (
-            sorted((s for s in made if s.values["optimizer"] == name), key=lambda s: s.mean)
-            for name in ("adam", "sgd")
+            sorted(
+                (
+                    setting({"optimizer": name, "optimizer.lr": float(i)}, np.exp(row))
+                    for i, row in enumerate(logs)
+                ),
+                key=lambda s: s.mean,
+            )
+            for name, logs in (("adam", adam), ("sgd", sgd + math.log(1.1)))
         )
         better, worse = (own, other) if own[0].mean <= other[0].mean else (other, own)
-        found = effect(better, worse, VAL)
+        found = (effect_apart if apart else effect)(better, worse, VAL)
         assert found is not None
         true = 0.1 if better is own else 1 / 1.1 - 1
         held += found.interval.low <= true <= found.interval.high
@@ -126,6 +130,14 @@ def test_intervals_of_fresh_seeds_hold_the_median(truth: str, seeds: int) -> Non
 def test_effects_of_picked_settings_are_held(truth: str, rates: int) -> None:
     for seeds in (2, 3, 5, 10):
         assert effects(truth, rates, seeds, 100) >= allowed(100), seeds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("truth", ["normal", "seed effect common to all", "t2 tails"])
+@pytest.mark.parametrize("rates", [1, 3, 12])
+def test_effects_between_sweeps_of_other_seeds_are_held(truth: str, rates: int) -> None:
+    for seeds, others in APART:
+        assert effects(truth, rates, seeds, 100, others) >= allowed(100), (seeds, others)
 
 
 @pytest.mark.slow
