@@ -53,11 +53,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def joined(words: Sequence[str], most: int | None = None) -> str:
-    """Return `a, b and c`; beyond `most` words, `a, b and 3 more`."""
+    """Return `a, b and c`; beyond `most` words, `a, b and 3 more`.
+
+    Words that hold commas themselves are kept apart by semicolons: `a, b; c, d; and 3 more`.
+    """
     shown = [*words[:most]]
     if len(words) > len(shown):
         shown.append(f"{len(words) - len(shown):,} more")
-    return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
+    nested = len(shown) > 2 and any(", " in word for word in shown)
+    comma, last = ("; ", "; and ") if nested else (", ", " and ")
+    return last.join(part for part in (comma.join(shown[:-1]), *shown[-1:]) if part)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from descent.analysis.neighbours import between, beyond
 from descent.analysis.settings import Measure, settings
 from descent.analysis.study import read_study
 from descent.config.check import check
+from descent.errors import joined
 
 VAL = Measure("best/val/loss", "best val loss", True)
 CONF = Path(__file__).parents[2] / "conf"
@@ -215,20 +217,28 @@ def test_a_larger_batch_gets_its_own_learning_rates(write_sweep: Write) -> None:
     assert lrs[-1] >= 0.4  # as the linear rule has it for batches four times as large
 
 
+def test_words_that_hold_commas_are_kept_apart_by_semicolons() -> None:
+    assert joined(["a", "b", "c"]) == "a, b and c"
+    assert joined(["sgd, lr=1", "adam, lr=2"]) == "sgd, lr=1 and adam, lr=2"
+    assert joined(["sgd, lr=1", "adam, lr=2", "c", "d"], 2) == "sgd, lr=1; adam, lr=2; and 2 more"
+
+
 def test_equal_scores_and_seeds_without_effect_are_told(write_sweep: Write) -> None:
     scores = {0.01: 0.5, 0.1: 0.25, 1.0: 0.25}
     jobs = [job(v, optimizer__lr=lr, seed=s) for lr, v in scores.items() for s in range(4)]
     found = advised(write_sweep(jobs))
     assert found.doubts[0].startswith("The seeds change nothing here: each setting gave one number")
     assert found.doubts[1] == "The very same score has lr=1."
+    assert found.lead[0].endswith("best val loss = 0.25 with each of 4 seeds, at its best epoch.")
     assert not any("95%" in sentence for sentence in found.sentences)
-    assert "± 0 (" in found.lead[0]
 
 
 def test_one_seed_says_nothing_of_ties(write_sweep: Write) -> None:
     found = advised(write_sweep([job(lr, optimizer__lr=lr) for lr in (0.1, 0.2, 0.3)]))
     assert found.tied == ()
-    assert found.sentences[0] == "The best setting is lr=0.1: best val loss = 0.1, with one seed."
+    assert found.sentences[0] == (
+        "The best setting is lr=0.1: best val loss = 0.1, with one seed, at its best epoch."
+    )
     assert found.doubts[0].startswith("One seed cannot tell a better setting from a luckier")
 
 
@@ -260,6 +270,31 @@ def test_the_boundary_is_held_against_what_diverged(real_sweep: Path) -> None:
         "diverged." in found.details
     )
     assert len(composed(found)) > 1
+
+
+def test_panels_with_no_trial_above_their_boundary_are_told_as_one(write_sweep: Write) -> None:
+    bad = {"status": "diverged"}
+    jobs = [
+        job(lr, bad if (lr, width, s) == (0.1, "[8]", 0) else None, optimizer__lr=lr,
+            model__hidden=width, seed=s)
+        for lr in (0.01, 0.1) for width in ("[8]", "[16]") for s in (0, 1)
+    ]  # fmt: skip
+    study = read_study(write_sweep(jobs))
+    own = settings(study, VAL)
+    (whole,) = grids(study, own, VAL)
+    row = whole.ys if whole.y == "optimizer.lr" else whole.xs
+    assert len(row) == 2
+    limits = np.full(len(whole.xs), 0.5)
+    panels = [replace(whole, title=name, boundary=limits * i) for i, name in ((1, "a"), (2, "b"))]
+    told = [s for s in advice(study, own, panels, VAL).details if "full-batch" in s.lower()]
+    assert told == [
+        "Full-batch steps on a quadratic as curved as the loss at the start are stable up to lr "
+        "0.5 to 1; here no trial was above it and 2 of 16 below it diverged."
+    ]
+    above = [replace(whole, title="a", boundary=limits / 10)]
+    (told,) = (s for s in advice(study, own, above, VAL).details if "full-batch" in s.lower())
+    assert told.startswith("a: full-batch")
+    assert "1 of 4 trials above it and 0 of 4 below it" in told
 
 
 def test_an_unfinished_multirun_is_to_be_finished_first(write_sweep: Write) -> None:

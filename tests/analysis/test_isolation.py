@@ -50,6 +50,17 @@ def test_each_value_stands_with_the_best_that_the_other_options_allow(write_swee
     assert "No setting with lr=1 ended well with all its trials." in picture.caption
 
 
+def test_values_that_reach_the_same_are_all_alike(write_sweep: Write) -> None:
+    loss = {(0.01, "a"): 1.0, (0.01, "b"): 20.0, (0.1, "a"): 1.0, (0.1, "b"): 2.0}
+    jobs = [job(loss[lr, n], 9.0, optimizer__lr=lr, model__activation=n) for lr, n in loss]
+    study = read_study(write_sweep(jobs))
+    picture = isolation(isolated(study, settings(study, VAL)), VAL)
+    assert picture is not None
+    assert "lr all alike (1)" in picture.caption
+    assert "activation a (1), the worst value b (2)" in picture.caption
+    assert picture.figure.axes[0].get_yscale() == "log"  # 1 and 20 on one line would be flat
+
+
 def test_one_option_and_several_problems_have_nothing_to_isolate(write_sweep: Write) -> None:
     one = read_study(write_sweep([job(1, 1, optimizer__lr=lr) for lr in (0.1, 1.0)], name="one"))
     assert isolated(one, settings(one, VAL)) == ()

@@ -206,6 +206,14 @@ def test_what_a_continued_multirun_was_given_anew_mixes_nothing(
     assert study.trials[2].command.endswith("'trust=[mine]' paths.outputs=there report=false")
 
 
+def test_what_was_typed_for_all_is_in_hydra_s_words(write_sweep: Callable[..., Path]) -> None:
+    """Hydra lists `picture=false` as `picture=False`."""
+    shared = ["picture=False", "test=True", "resume=None", "name=False_start"]
+    jobs = [{"values": {"optimizer.lr": lr}} for lr in LRS]
+    study = read_study(write_sweep(jobs, shared=shared))
+    assert study.shared == ("picture=false", "test=true", "resume=null", "name=False_start")
+
+
 def test_jobs_with_another_metric_or_task_are_left_out(write_sweep: Callable[..., Path]) -> None:
     jobs = [{"values": {"optimizer.lr": lr, "optimized_metric": "val/loss"}} for lr in LRS]
     jobs[2]["values"]["optimized_metric"] = "val/r2"

@@ -50,5 +50,26 @@ def test_the_planted_growth_of_lr_is_found(
     assert found is not None
     assert found.value == pytest.approx(power, abs=1e-3)
     told = " ".join(tuning_words(study, settings(study, VAL), VAL))
+    assert "cannot tell whether" not in told
     assert words in told or found.low == found.high
     assert "Sobol' total effect): lr" in told
+
+
+def test_a_growth_whose_interval_holds_none_is_not_claimed(
+    write_sweep: Callable[..., Path],
+) -> None:
+    """The best lr of three batch sizes goes up and down: it may not grow at all."""
+    best = {16: 0.01, 64: 0.1, 256: 0.02}
+    jobs = [
+        {
+            "values": {"optimizer.lr": lr, "data.batch_size": batch, "seed": s},
+            "metrics": {"best/val/loss": 1 + math.log(lr / at) ** 2 + s / 1e6},
+        }
+        for batch, at in best.items() for lr in (0.001, 0.01, 0.1, 1.0) for s in (0, 1)
+    ]  # fmt: skip
+    study = read_study(write_sweep(jobs))
+    found = exponent(settings(study, VAL), "optimizer.lr", VAL)
+    assert found is not None
+    assert found.low < 0 < found.high
+    told = tuning_words(study, settings(study, VAL), VAL)[-1]
+    assert told.endswith("over 3 sizes): cannot tell whether it grows at all.")

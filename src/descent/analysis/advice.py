@@ -75,7 +75,7 @@ def failures(study: Study, grids: Sequence[Grid] = ()) -> list[str]:
         share = f"{100 * len(diverged) / total:.3g}%"
         where = _where(study, diverged)
         told.append(f"{len(diverged):,} of {total:,} trials diverged ({share}){where}.")
-    told += [sentence for grid in grids if (sentence := _predicted(grid))]
+    told += _predicted(grids)
     told += _risen(study)
     if failed:
         why, count = Counter(trial.reason for trial in failed).most_common(1)[0]
@@ -98,7 +98,8 @@ def _where(study: Study, lost: Sequence[Trial]) -> str:
             words.append(f"{short(key)} of {text(own[0])} or more")
         elif len(own) <= FEW:
             words.append(f"{short(key)}={' or '.join(map(text, own))}")
-    return f", all with {' and '.join(words)}" if words else ""
+    every = "with" if len(lost) == 1 else "all with"
+    return f", {every} {' and '.join(words)}" if words else ""
 
 
 def _risen(study: Study) -> list[str]:
@@ -113,15 +114,41 @@ def _risen(study: Study) -> list[str]:
         return []
     worst = max(ratio for ratio, _ in risen)
     many = f"{len(risen):,} trial that is" if len(risen) == 1 else f"{len(risen):,} trials that are"
-    up_to = f", at up to {worst:.3g} times it" if math.isfinite(worst) else ""
+    at = "at" if len(risen) == 1 else "at up to"
+    up_to = f", {at} {worst:.3g} times it" if math.isfinite(worst) else ""
     where = _where(study, [trial for _, trial in risen])
     return [f"{many} not counted as diverged ended above the full loss at the start{up_to}{where}."]
 
 
-def _predicted(grid: Grid) -> str:
-    """Return how a grid's boundary compares with what diverged; empty without either."""
+@dataclass(frozen=True)
+class _Sides:
+    """What diverged of a panel's trials, and how many there are, above and below its limits."""
+
+    title: str
+    lr: str
+    limits: tuple[float, ...]
+    above: tuple[int, int]
+    below: tuple[int, int]
+
+
+def _predicted(grids: Sequence[Grid]) -> list[str]:
+    """Return how boundaries compare with what diverged; panels without a trial above as one."""
+    known = [sides for grid in grids if (sides := _sides(grid)) is not None]
+    held = [one for one in known if one.above[1]]
+    low = [one for one in known if not one.above[1]]
+    below = (sum(one.below[0] for one in low), sum(one.below[1] for one in low))
+    told = list(map(_predicted_words, held))
+    if below[0]:
+        limits = tuple(limit for one in low for limit in one.limits)
+        title = low[0].title if len(low) == 1 else ""
+        told.append(_predicted_words(_Sides(title, low[0].lr, limits, (0, 0), below)))
+    return told
+
+
+def _sides(grid: Grid) -> _Sides | None:
+    """Count a panel's trials on either side of its boundary; None where it has none."""
     if grid.boundary is None or (grid.y is None and grid.x not in LEARNING_RATES):
-        return ""
+        return None
     above, below = [0, 0], [0, 0]  # diverged, all
     for (column, row), setting in grid.cells.items():
         at = column if grid.y is None else row
@@ -131,17 +158,20 @@ def _predicted(grid: Grid) -> str:
             side = above if lr > limit else below
             side[0] += sum(trial.status == Status.DIVERGED for trial in setting.trials)
             side[1] += len(setting.trials)
-    if not above[1] and not below[0]:
-        return ""
-    limits = sorted({f"{limit:.3g}": limit for limit in grid.boundary if limit == limit}.items())
-    names = [name for name, _ in sorted(limits, key=lambda item: item[1])]
+    limits = tuple(float(limit) for limit in grid.boundary if limit == limit)
+    name = short(grid.y or grid.x)
+    return _Sides(grid.title, name, limits, (above[0], above[1]), (below[0], below[1]))
+
+
+def _predicted_words(sides: _Sides) -> str:
+    (lost, above), (lost_below, below) = sides.above, sides.below
+    names = list(dict.fromkeys(f"{limit:.3g}" for limit in sorted(sides.limits)))
     span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-    who = f"{grid.title}: " if grid.title else ""
-    over = f"{above[0]:,} of {above[1]:,} trials above it" if above[1] else "no trial was above it"
+    who = f"{sides.title}: full" if sides.title else "Full"
+    over = f"{lost:,} of {above:,} trials above it" if above else "no trial was above it"
     return (
-        f"{who}full-batch steps on a quadratic as curved as the loss at the start are stable up to "
-        f"{short(grid.y or grid.x)} {span}; here {over} and {below[0]:,} of {below[1]:,} below it "
-        "diverged."
+        f"{who}-batch steps on a quadratic as curved as the loss at the start are stable up to "
+        f"{sides.lr} {span}; here {over} and {lost_below:,} of {below:,} below it diverged."
     )
 
 

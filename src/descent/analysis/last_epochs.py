@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from descent.analysis.settings import Measure, Setting
+from descent.analysis.settings import BEST, Measure, Setting
 from descent.errors import counted
 
-BEST = "best/"
 RISE = 0.05  # share of the best epoch's loss
 TOP = 10  # settings that a sentence speaks of
 IMPROVING, OVERFITS = "still improving", "overfits"

@@ -14,6 +14,8 @@ from descent.analysis.trials import ENDED, Study, Trial, Value, problem_keys
 from descent.metrics import lower_is_better, mode_of
 from descent.records.endings import Status
 
+BEST = "best/"  # begins the names of what was measured at the best epoch
+SAME = 3e-7  # of a mean: what rounding in float32 makes of equal scores
 UNITS = {"steps": "step", "samples": "samples", "seconds": "seconds"}  # fields of a hit
 # Complete: every trial ended and has a score. Fewer: so it is, but with fewer seeds than most have.
 # Pending: some have not ended. Lost: some diverged, failed or missed the target. Empty: none has a
@@ -82,6 +84,11 @@ class Setting:
         return "pending"
 
 
+def is_one_number(setting: Setting) -> bool:
+    """Whether all of several trials gave one score."""
+    return len(setting.scores) > 1 and setting.spread <= SAME * abs(setting.mean)
+
+
 def measures(
     study: Study, target: float | None = None, also: Sequence[str] = ()
 ) -> tuple[Measure, ...]:
@@ -122,16 +129,16 @@ def directed(name: str) -> bool:
 
 
 def _measured(study: Study) -> list[str]:
-    best = f"best/{study.metric}"
+    best = f"{BEST}{study.metric}"
     recorded = any(best in trial.figures for trial in study.trials)
     return list(dict.fromkeys([best if recorded else study.metric, FULL_LOSS]))
 
 
 def _label(name: str) -> str:
-    words = name.removeprefix("best/").replace("/", " ").replace("_", " ")
+    words = name.removeprefix(BEST).replace("/", " ").replace("_", " ")
     if name == FULL_LOSS:
         return "final full loss"
-    return f"best {words}" if name.startswith("best/") else f"final {words}"
+    return f"best {words}" if name.startswith(BEST) else f"final {words}"
 
 
 def settings(

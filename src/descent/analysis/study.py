@@ -370,7 +370,17 @@ def _config(trials: Sequence[Trial]) -> tuple[dict[str, Any], list[str]]:
 def _shared(typed: Sequence[str], swept: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that a job shares with all others, as typed."""
     words = [word for word in typed if not word.startswith(AFTER)]
-    return tuple(word for word in words if word.lstrip("+").partition("=")[0] not in swept)
+    kept = [word for word in words if word.lstrip("+").partition("=")[0] not in swept]
+    return tuple(map(_in_hydra_s_words, kept))
+
+
+HYDRA_S = {"True": "true", "False": "false", "None": "null"}
+
+
+def _in_hydra_s_words(word: str) -> str:
+    """Return `picture=false` of `picture=False`, as Hydra lists what was typed."""
+    key, equals, value = word.partition("=")
+    return f"{key}{equals}{HYDRA_S.get(value, value)}"
 
 
 def _added(typed: Sequence[str]) -> dict[str, str]:

@@ -145,8 +145,10 @@ def _growth(name: str, gamma: Exponent) -> str:
         (False, True): "square root (1/2) fits, linear (1) does not",
         (False, False): "neither linear (1) nor square root (1/2)",
     }[linear, root]
+    if gamma.low <= 0 <= gamma.high:
+        words = "cannot tell whether it grows at all"
     who = f"of {name} " if name else ""
     return (
-        f"The best lr {who}grows with the batch size as B^{gamma.value:.2f} (95%: {gamma.low:.2f} "
+        f"The best lr {who}goes with the batch size as B^{gamma.value:.2f} (95%: {gamma.low:.2f} "
         f"to {gamma.high:.2f}, over {len(gamma.sizes)} sizes): {words}."
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from descent.analysis.confidence import LEAST_SEEDS, Contest, Effect, of_median, of_share
 from descent.analysis.neighbours import rows_of
-from descent.analysis.settings import Measure, Setting
+from descent.analysis.settings import BEST, SAME, Measure, Setting, is_one_number
 from descent.analysis.trials import FOLD, OPTIMIZER, SPLIT, Study, label, repeat_word, text
 from descent.errors import counted, joined
 
@@ -20,7 +20,7 @@ def with_spread(mean: float, spread: float) -> str:
     """Return `0.141 ± 0.012`: two digits of the spread, and no more of the mean than it leaves."""
     if not math.isfinite(spread):
         return f"{mean:.4g}"
-    if spread <= 1e-12 * abs(mean):
+    if spread <= SAME * abs(mean):
         return f"{mean:.4g} ± 0"
     places = 1 - math.floor(math.log10(float(f"{spread:.1e}")))  # 0.0996 becomes 0.10
     if (0 < abs(mean) < 1e-4) or places > 8:
@@ -44,18 +44,22 @@ def winner_words(winner: Setting, measure: Measure) -> str:
     name, word = label(winner.values), repeat_word(winner.trials)
     who = f"The best setting is {name}: {measure.label} =" if name else f"The {measure.label} is"
     count = len(winner.scores)
+    epoch = " at its best epoch" if measure.name.startswith(BEST) else ""
     if count < LEAST_SEEDS:
-        return f"{who} {winner.mean:.4g}, with one {word}."
+        return f"{who} {winner.mean:.4g}, with one {word}{epoch and f',{epoch}'}."
     told = with_spread(winner.mean, winner.spread)
+    if is_one_number(winner):
+        return f"{who} {winner.mean:.4g} with each of {count} {word}s{epoch and f',{epoch}'}."
+    at = epoch and f", each{epoch}"
     interval = of_median(list(winner.scores.values()))
     if not name and word != "fold" and interval is not None:
         sure = f"{100 * interval.level:.3g}%"
         ends = f"{interval.low:.4g} to {interval.high:.4g}"
         return (
-            f"{who} {told} (mean ± standard deviation over {count} {word}s; the median of all "
+            f"{who} {told} (mean ± standard deviation over {count} {word}s{at}; the median of all "
             f"{word}s lies within {ends} with {sure} confidence)."
         )
-    return f"{who} {told} (mean ± standard deviation over {count} {word}s)."
+    return f"{who} {told} (mean ± standard deviation over {count} {word}s{at})."
 
 
 def no_winner_words(settings: Sequence[Setting]) -> str:
@@ -83,6 +87,9 @@ def contest_words(winner: Setting, met: Contest, measure: Measure) -> list[str]:
     told = []
     compared, word = 1 + len(met.tied) + len(met.out), repeat_word(winner.trials)
     over = counted(met.seeds, word)
+    whole = "that lost no trial"
+    if measure.target is not None:
+        whole = f"that reached the target with every {word}"
     if met.fixed:
         told.append(
             f"The {word}s change nothing here: each setting gave one number with all {over}. "
@@ -93,20 +100,20 @@ def contest_words(winner: Setting, met: Contest, measure: Measure) -> list[str]:
     elif met.tied and not met.out:
         told.append(
             f"{over} cannot tell which is the best: with 95% confidence it may be any "
-            f"of the {compared:,} settings that lost no trial."
+            f"of the {compared:,} settings {whole}."
         )
     elif met.tied:
-        rest = "The other one that lost no trial is not."
+        rest = f"The other one {whole} is not."
         if len(met.out) > 1:
-            rest = f"The other {len(met.out):,} that lost no trial are not."
+            rest = f"The other {len(met.out):,} {whole} are not."
         told.append(
             f"With 95% confidence the best of what was tried is among these {1 + len(met.tied):,} "
             f"(paired over {over}): {_listed((winner, *met.tied))}. {rest}"
         )
     elif met.out:
         told.append(
-            f"With 95% confidence it is the best of the {compared:,} settings that lost no trial "
-            f"(paired over {over})."
+            f"With 95% confidence it is the best of the {compared:,} settings {whole} (paired over "
+            f"{over})."
         )
     if met.tied and not met.fixed:
         told += equal_words(winner, met.equal)
@@ -145,6 +152,16 @@ def effect_words(found: Effect, measure: Measure) -> str:
         what = f"the {measure.label} of {worse} is {verb} than that of {better} by {by}"
     word = repeat_word(found.better.trials)
     won = f"{found.won:g} of {found.pairs} pairs of {word}s"
+    if size == 0:
+        ends = (
+            f"95%: {percent(low)} to {percent(high)}"
+            if found.ratio
+            else f"95%: {low:.2g} to {high:.2g}"
+        )
+        return (
+            f"Each at its own best setting, {worse} and {better} have the same {measure.label} "
+            f"(of the difference {ends})."
+        )
     return f"Each at its own best setting, {what}; {better} is better in {won}."
 
 

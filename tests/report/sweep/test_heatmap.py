@@ -15,7 +15,15 @@ from descent.analysis.settings import Measure, Setting
 from descent.analysis.trials import Trial
 from descent.report.sweep.heatmap import heatmap, ink
 from descent.report.sweep.heatmap_caption import boundary_rows
-from descent.report.sweep.marks import axis_title, brief, fenced, folded, spoken, value_text
+from descent.report.sweep.marks import (
+    across_of,
+    axis_title,
+    brief,
+    fenced,
+    folded,
+    spoken,
+    value_text,
+)
 
 LR, BATCH = "optimizer.lr", "data.batch_size"
 LOSS = Measure("train/full_loss", "final full loss", True)
@@ -328,6 +336,33 @@ def test_one_option_alone_is_one_row():
     assert not axes.get_ylabel()
     assert not [label for label in axes.get_yticklabels() if label.get_text()]
     assert not named(axes, "edge")
+
+
+def test_a_boundary_across_the_only_row_passes_under_its_numbers():
+    row = full([[0.3, 0.1]], xs=(0.01, 0.1), ys=(), x=LR, y=None, best=(1, 0))
+    axes = heatmap([replace(row, boundary=np.array([0.09]))]).figure.axes[0]
+    boxed = {text.get_position(): text.get_bbox_patch() is not None for text in axes.texts}
+    assert boxed == {(0, 0): False, (1, 0): True}
+
+
+@pytest.mark.parametrize(
+    ("panels", "most", "across"),
+    [(1, 3, 1), (2, 3, 2), (3, 3, 3), (4, 3, 2), (3, 2, 1), (4, 2, 2), (5, 3, 3), (4, 4, 4),
+     (6, 4, 3), (12, 3, 3)],
+)  # fmt: skip
+def test_few_panels_leave_no_corner_empty(panels, most, across):
+    assert across_of(panels, most) == across
+    assert panels > 4 or panels % across == 0
+
+
+def test_scores_that_are_one_number_and_settings_as_good_are_told():
+    same = full([[0.5, 0.25], [0.25, 0.75]], best=(1, 0))
+    whole = {at: replace(s, scores=dict.fromkeys((0, 1), s.mean)) for at, s in same.cells.items()}
+    whole = {at: replace(s, trials=tuple(replace(s.trials[0], number=n) for n in (0, 1)))
+             for at, s in whole.items()}  # fmt: skip
+    caption = heatmap([replace(same, cells=whole)]).caption
+    assert caption.startswith("Lowest final full loss: 0.25 with each of 2 ")
+    assert ", as at 1 other setting." in caption
 
 
 def test_everything_diverged_is_still_a_picture():

@@ -117,6 +117,16 @@ def test_without_a_fit_the_sentence_says_why():
     assert picture.figure.axes[0].get_title() == "sgd\nno B_crit"
 
 
+def test_what_holds_for_some_is_told_with_their_names_and_what_holds_for_all_without():
+    bare = {"least": NAN, "critical": NAN, "interval": (NAN, NAN)}
+    names = ("sgd", "adam", "adagrad")
+    same = scaling([one(label=name, note="Any value fits.", **bare) for name in names])
+    assert same.caption.endswith("no critical batch size can be told. Any value fits.")
+    notes = ("Any value fits.", "It is below 9.", "Any value fits.")
+    some = scaling([one(label=n, note=t, **bare) for n, t in zip(names, notes, strict=True)])
+    assert some.caption.endswith("sgd and adagrad: Any value fits. adam: It is below 9.")
+
+
 def test_each_optimizer_has_a_panel_on_shared_axes():
     many = [one(label=f"optimizer {k}", critical=2.0**k, edge=(k % 4,)) for k in range(12)]
     picture = scaling(many)

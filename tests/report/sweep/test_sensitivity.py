@@ -198,3 +198,18 @@ def test_a_score_of_zero_stands_at_the_foot_of_a_log_axis():
     assert axes.get_yscale() == "log"
     assert named(picture, "medians")[0][-1, 1] == axes.get_ylim()[0]
     assert "2 scores lie outside the picture" in picture.caption
+
+
+def test_the_best_mean_is_told_where_it_is_not_the_best_median():
+    """Settings are ranked by means: the page must not name two winners without a word."""
+    lucky = line("adam", [[0.1, 0.1, 0.9], [0.5, 0.5, 0.5]], x=(0.01, 0.1))
+    even = line("sgd", [[0.2, 0.2, 0.2], [0.3, 0.3, 0.3]], x=(0.01, 0.1))
+    caption = drawn(lucky, even).caption
+    assert caption.startswith(
+        "Lowest median final full loss: 0.1, adam at lr=0.01 (the lowest mean: 0.2, sgd at "
+        "lr=0.01)."
+    )
+    assert "mean:" not in drawn(even).caption
+    reached = Measure("steps to target", "steps to full loss 0.1", True, 0.1)
+    short = line("sgd", [[3.0], []], [0, 1], x=(0.01, 0.1))
+    assert "1 trial did not reach the target: the cross on" in drawn(short, measure=reached).caption

@@ -20,6 +20,7 @@ from descent.report.style import (
     stroke,
 )
 from descent.report.sweep.marks import (
+    across_of,
     add_legend,
     axis_title,
     folded,
@@ -59,10 +60,13 @@ def caption(scalings: Sequence[Scaling]) -> str:
         sentences.append(
             f"{hollow} the best lr is the least or largest tried: fewer steps may be possible."
         )
-    several = len(scalings) > 1
+    whose: dict[str, list[str]] = {}
     for one in scalings:
-        who = f"{one.label}: " if several and one.label else ""
-        sentences += [f"{who}{text}" for text in (one.budget, one.note) if text]
+        for text in filter(None, (one.budget, one.note)):
+            whose.setdefault(text, []).append(one.label)
+    for text, labels in whose.items():
+        who = f"{joined(labels)}: " if len(labels) < len(scalings) and all(labels) else ""
+        sentences.append(f"{who}{text}")
     if any(one.early for one in scalings):
         sentences.append(
             "Targets were crossed between two records that lie far apart: "
@@ -103,7 +107,7 @@ def scaling(scalings: Sequence[Scaling], places: Mapping[str, int] | None = None
     scalings = [one for one in scalings if np.isfinite(one.steps).any()]
     if not scalings:
         return None
-    across = 1 if len(scalings) == 1 else 2 if len(scalings) in (2, 4) else MOST_ACROSS
+    across = across_of(len(scalings), MOST_ACROSS)
     down = math.ceil(len(scalings) / across)
     canvas = new_figure(1.2 + down * (3.8 if across == 1 else 3.2 if across == 2 else 2.7))
     panels = canvas.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()

@@ -19,7 +19,15 @@ from descent.report.sweep.heatmap_caption import (
     by_problem,
     caption,
 )
-from descent.report.sweep.marks import add_legend, axis_title, cell_text, fenced, folded, value_text
+from descent.report.sweep.marks import (
+    across_of,
+    add_legend,
+    axis_title,
+    cell_text,
+    fenced,
+    folded,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,6 +91,8 @@ def lay_out(grids: Sequence[Grid], own_scales: bool = False) -> PanelLayout:
         lines, size, high = _fitting(texts, wide, most)
         height = ROOM + down * (head + rows * high)
         found.append(PanelLayout(across, down, height, wide, high, lines, size))
+    empty = {across_of(len(grids), most) for most in range(1, MOST_ACROSS + 1)}
+    found = [layout for layout in found if layout.across in empty]
     return max(
         found, key=lambda o: (o.lines, min(o.size, GOOD), min(o.wide, o.high, 0.3), o.across)
     )
@@ -255,6 +265,7 @@ def _squares(axes: Axes, cells: Iterable[tuple[int, int]], name: str, **look: An
 
 
 def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: PanelLayout, at: np.ndarray) -> None:
+    across = boundary_column(grid)
     for c, r in grid.cells:
         lines = cell_text(grid, c, r, layout.lines)
         if not lines:
@@ -265,7 +276,7 @@ def _write(axes: Axes, grid: Grid, faces: np.ndarray, layout: PanelLayout, at: n
             c, r, "\n".join(lines), ha="center", va="center", fontsize=layout.size, color=colour,
             linespacing=1.1, zorder=4,
         )  # fmt: skip
-        if abs(at[c] - r) < 0.5:  # the boundary lies under it
+        if abs(at[c] - r) < 0.5 or abs(across - c) < 0.5:  # the boundary lies under it
             text.set_bbox({"facecolor": face, "edgecolor": "none", "pad": 0.5})
         elif grid.diverged[r, c] > 0:
             text.set_path_effects(outlined(3.5, face))

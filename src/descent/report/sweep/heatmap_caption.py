@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from descent.analysis.grid import Grid
-from descent.analysis.settings import Measure
+from descent.analysis.settings import is_one_number
 from descent.analysis.trials import Value, label, number_in, repeat_word
 from descent.config.options import is_problem
 from descent.errors import counted, joined
@@ -123,7 +123,7 @@ def caption(grids: Sequence[Grid]) -> str:
         grids: one a panel, each with a tried cell at least.
     """
     best = [grid for group in by_problem(grids) if (grid := best_of_all(group)) is not None]
-    told = [_best(best, grids[0].measure), _edge(best, grids), _lost(grids)]
+    told = [_best(best, grids), _edge(best, grids), _lost(grids)]
     notes: dict[str, list[str]] = {}
     for grid in grids:
         if grid.note:
@@ -133,7 +133,8 @@ def caption(grids: Sequence[Grid]) -> str:
     return " ".join(sentence for sentence in told if sentence)
 
 
-def _best(best: Sequence[Grid], measure: Measure) -> str:
+def _best(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
+    measure = grids[0].measure
     if not best:
         return f"No setting kept all its trials, so none is marked as the best by {measure.label}."
     told = []
@@ -141,14 +142,26 @@ def _best(best: Sequence[Grid], measure: Measure) -> str:
         column, row = grid.best or (0, 0)
         setting = grid.cells[column, row]
         figures = spoken(float(grid.mean[row, column]))
-        if len(setting.scores) > 1:
+        over = counted(len(setting.scores), repeat_word(setting.trials))
+        if is_one_number(setting):
+            figures += f" with each of {over}"
+        elif len(setting.scores) > 1:
             figures += f" ± {spoken(float(grid.spread[row, column]), 2)}"
-            if grid is best[0]:
-                told_over = counted(len(setting.scores), repeat_word(setting.trials))
-                figures += f" (mean ± standard deviation over {told_over})"
-        told.append(f"{figures}, at {label(setting.values)}")
+            if not any("±" in one for one in told):
+                figures += f" (mean ± standard deviation over {over})"
+        same = _as_good(grid, grids)
+        also = f", as at {counted(same, 'other setting')}" if same else ""
+        told.append(f"{figures}, at {label(setting.values)}{also}")
     word = "Lowest" if measure.lower else "Highest"
     return f"{word} {measure.label}: {'; '.join(told)}."
+
+
+def _as_good(grid: Grid, grids: Sequence[Grid]) -> int:
+    """Return how many other settings of a problem have the very mean of its best cell."""
+    own = next(group for group in by_problem(grids) if any(one is grid for one in group))
+    whole = [one.mean[row, column] for one in own for column, row in one.cells
+             if one.cells[column, row].standing == "complete"]  # fmt: skip
+    return sum(float(mean) == best_mean(grid) for mean in whole) - 1
 
 
 def _edge(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
@@ -183,7 +196,8 @@ def _lost(grids: Sequence[Grid]) -> str:
     found = verdict(grids)
     if not some:  # a boundary that nothing crossed needs no count of what did not
         beyond = found.above if found is not None else 0
-        told = f"No trial diverged, in {beyond:,} settings above the predicted boundary either."
+        many = counted(beyond, "setting")
+        told = f"No trial diverged, in {many} above the predicted boundary either."
         return told if beyond else ""
     if found is None:
         return f"{told}."

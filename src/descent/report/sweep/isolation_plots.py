@@ -13,8 +13,9 @@ from descent.analysis.settings import Measure
 from descent.analysis.trials import is_number, short
 from descent.errors import joined
 from descent.report.style import BLUE, GREY, Picture, new_figure
-from descent.report.sweep.lr_lines import GEOMETRIC
+from descent.report.sweep.lr_lines import FACTOR, GEOMETRIC
 from descent.report.sweep.marks import (
+    across_of,
     add_legend,
     axis_title,
     clipped,
@@ -41,7 +42,7 @@ def isolation(options: Sequence[Isolated], measure: Measure) -> Picture | None:
     options = [option for option in options if option.best]
     if not options:
         return None
-    across = min(ACROSS, len(options))
+    across = across_of(len(options), ACROSS)
     down = math.ceil(len(options) / across)
     figure = new_figure(1.0 + down * HIGH)
     panels = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
@@ -62,6 +63,7 @@ def _scale(axes: Axes, options: Sequence[Isolated], measure: Measure) -> int:
     """Set the shared scale so that awful settings flatten nothing; return how many are beyond."""
     every = np.array([mean for own in options[0].means.values() for mean in own])
     low, high, log = fenced(every, measure.lower)
+    log = log or high > FACTOR * low > 0
     shown = [s for option in options for s in ({} if option.drawn else option.best).values()]
     ends = np.array([s.mean + sign * np.nan_to_num(s.spread) for s in shown for sign in (-1, 1)])
     ends = ends[ends > 0] if log else ends  # a log scale has no room for the rest
@@ -108,7 +110,9 @@ def _caption(options: Sequence[Isolated], measure: Measure, beyond: int) -> str:
             continue
         worst = max(option.best.values(), key=lambda s: s.mean if measure.lower else -s.mean)
         words = f"{short(option.key)} {value_text(best.values[option.key])} ({spoken(best.mean)})"
-        if not option.drawn and worst is not best:
+        if not option.drawn and len(option.best) > 1 and worst.mean == best.mean:
+            words = f"{short(option.key)} all alike ({spoken(best.mean)})"
+        elif not option.drawn and worst is not best:
             at = value_text(worst.values[option.key])
             words += f", the worst value {at} ({spoken(worst.mean)})"
         told.append(words)
@@ -120,7 +124,8 @@ def _caption(options: Sequence[Isolated], measure: Measure, beyond: int) -> str:
     }
     lost = [f"{key}={joined(values)}" for key, values in without.items() if values]
     if lost:
-        text += f" No setting with {' or with '.join(lost)} ended well with all its trials."
+        ended = "ended well" if measure.target is None else "reached the target"
+        text += f" No setting with {' or with '.join(lost)} {ended} with all its trials."
     if beyond:
         text += f" {beyond:,} {'setting lies' if beyond == 1 else 'settings lie'} beyond the scale."
     return text

@@ -27,6 +27,7 @@ from descent.report.style import (
     thinned,
 )
 from descent.report.sweep.marks import (
+    across_of,
     add_legend,
     clipped,
     draw_crosses,
@@ -261,7 +262,7 @@ def bands(bands: Bands, places: Mapping[str, int] | None = None) -> Picture | No
     }
     styles = {id(band): style_of[_contender(band)] for band in bands.best}
     rows = {name: _rows(part, strokes) for name, part in parts.items()}
-    across = min(len(parts), MOST_ACROSS)
+    across = across_of(len(parts), MOST_ACROSS)
     down = math.ceil(len(parts) / across)
     high = max(row_height(len(own)) * len(own) for own in rows.values()) / 72
     figure = new_figure((TALL if len(parts) == 1 else down * SMALL + 1) + down * high)

@@ -16,6 +16,7 @@ from descent.analysis.trials import BATCH, short
 from descent.errors import counted
 from descent.report.style import GREY, MOST_STYLED, Picture, Stroke, new_figure, stroke
 from descent.report.sweep.marks import (
+    across_of,
     add_legend,
     axis_title,
     clipped,
@@ -88,7 +89,9 @@ def caption(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]], beyond
         told.append(f"Sensitivity is the mean over {x} of min(loss, loss at start) − best loss.")
     gone = sum(int(entry.line.lost.sum()) for own in problems.values() for entry in own)
     if gone:
-        told.append(f"{counted(gone, 'trial')} did not end well: the crosses on the upper edge.")
+        crosses = "cross" if gone == 1 else "crosses"
+        what = "end well" if lines.measure.target is None else "reach the target"
+        told.append(f"{counted(gone, 'trial')} did not {what}: the {crosses} on the upper edge.")
     if beyond:
         many = "score lies" if beyond == 1 else "scores lie"
         told.append(f"{beyond:,} {many} outside the picture: the triangles on its edge.")
@@ -101,13 +104,29 @@ def _best(lines: Lines, problems: Mapping[str, Sequence[LabelledLine]]) -> str:
         winner = min((e.line for e in own), key=lambda line: best(line, lines.measure)[0])
         badness, at = best(winner, lines.measure)
         if math.isfinite(badness):
-            who = f"{winner.label} at " if winner.label else ""
             value = spoken(badness if lines.measure.lower else -badness)
-            told.append(f"{value}, {who}{x}={value_text(at)}")
+            where = f"{f'{winner.label} at ' if winner.label else ''}{x}={value_text(at)}"
+            told.append(f"{value}, {where}{_by_means(own, lines, where)}")
     if not told:
         return f"No trial ended well, at any {x}."
     word = "Lowest" if lines.measure.lower else "Highest"
     return f"{word} median {lines.measure.label}: {'; '.join(told)}."
+
+
+def _by_means(own: Sequence[LabelledLine], lines: Lines, median_at: str) -> str:
+    """Return where the best mean lies, by which settings are ranked; empty if no mean is better."""
+    sign, x = (1 if lines.measure.lower else -1), short(lines.x)
+    badness: dict[str, float] = {}
+    for entry in own:
+        line, who = entry.line, f"{entry.line.label} at " if entry.line.label else ""
+        for at, scores, lost in zip(line.x, line.scores, line.lost, strict=True):
+            if len(scores) and not lost:
+                badness[f"{who}{x}={value_text(float(at))}"] = sign * float(np.mean(scores))
+    if not badness or badness.get(median_at, math.inf) == min(badness.values()):
+        return ""
+    where = min(badness, key=badness.__getitem__)
+    word = "lowest" if lines.measure.lower else "highest"
+    return f" (the {word} mean: {spoken(sign * badness[where])}, {where})"
 
 
 def _sensitive(lines: Lines, entries: Sequence[LabelledLine], problem: str) -> str:
@@ -287,7 +306,7 @@ def sensitivity(lines: Lines, places: Mapping[str, int] | None = None) -> Pictur
         return None
     problems = by_problem(drawn)
     styles = _styles(problems, lines, places or {})
-    across = min(len(problems), MOST_ACROSS)
+    across = across_of(len(problems), MOST_ACROSS)
     down = math.ceil(len(problems) / across)
     rows = [in_rows(entries, styles) for entries in problems.values()]
     tall = TALL if any(map(len, (s for line in drawn for s in line.scores))) else EMPTY

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.analysis.grid import Grid
+from descent.analysis.settings import SAME
 from descent.analysis.trials import BATCH, LEARNING_RATES
 from descent.report.style import GREY, Stroke, drawable, legend_below, spans_decades
 
@@ -62,9 +63,6 @@ def folded(text: str, letters: int) -> str:
     return "\n".join(line.strip() for line in lines)
 
 
-NOISE = 1e-12  # of a mean: what rounding makes of equal scores
-
-
 def cell_text(grid: Grid, column: int, row: int, lines: int) -> list[str]:
     """Return the lines of a tried cell: its mean, its spread, and who is not in them.
 
@@ -88,7 +86,7 @@ def cell_text(grid: Grid, column: int, row: int, lines: int) -> list[str]:
         left = len(setting.scores)
         lost = f"{lost} n={left}" if lost else f"{left} of {len(setting.trials)}"
     known = len(setting.scores) > 1 and math.isfinite(spread)
-    spread = 0.0 if spread < NOISE * abs(mean) else spread
+    spread = 0.0 if spread < SAME * abs(mean) else spread
     spreads, losses = [f"±{brief(spread, 2)}"] * known, [lost] * bool(lost)
     return [brief(mean, 3), *(spreads + losses if lines == 3 else losses or spreads)]
 
@@ -220,6 +218,19 @@ def _inside(badness: np.ndarray, reach: float, away: float) -> np.ndarray:
     fence = max(fence, float(np.quantile(badness, KEPT, method="lower")))
     inside: np.ndarray = badness <= fence
     return inside
+
+
+FEW_PANELS = 4  # more may leave an empty corner
+
+
+def across_of(panels: int, most: int) -> int:
+    """Return how many panels stand side by side, `most` at most, few of them without a hole.
+
+    In as few rows as may be, evenly filled: four are two and two, and three one above another
+    where two are the most.
+    """
+    across = math.ceil(panels / math.ceil(panels / most))
+    return 1 if panels % across and panels <= FEW_PANELS else across
 
 
 SHORT = 0.25  # inches of a legend for which pictures have room anyway

@@ -21,7 +21,7 @@ from descent.report.style import (
     shown,
     stroke,
 )
-from descent.report.sweep.marks import add_legend, fenced, tick_logs
+from descent.report.sweep.marks import across_of, add_legend, fenced, tick_logs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,9 +33,10 @@ PAD = 0.06
 
 def scatter_picture(found: Scatter) -> Picture:
     """Draw a panel for each option, the most influential first; a star is the best setting."""
-    rows = math.ceil(len(found.options) / COLUMNS)
+    across = across_of(len(found.options), COLUMNS)
+    rows = math.ceil(len(found.options) / across)
     figure = new_figure(PANEL * rows + 1.0)
-    panels = figure.subplots(rows, min(COLUMNS, len(found.options)), sharey=True, squeeze=False)
+    panels = figure.subplots(rows, across, sharey=True, squeeze=False)
     scores = drawable(found.scores)
     low, high, log = fenced(scores, found.measure.lower)
     if found.measure.lower:

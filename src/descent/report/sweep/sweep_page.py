@@ -259,8 +259,7 @@ def write_sweep_page(
     files = setting_files(study.swept, measures, settings, advice)
     page = template(HERE / "page.html").render(
         generator=GENERATOR,
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
-        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
+        policy=f"style-src {_hash(style)}; script-src {_hash(script)}",
         style=style,
         script=script,
         data=_island(study_columns(study, measures, settings, path.parent)),
