@@ -81,7 +81,8 @@ def test_the_planted_winner_is_told_with_its_uncertainty(write_sweep: Write) -> 
     places = 1 - math.floor(math.log10(np.std(scores, ddof=1)))  # two digits of the spread
     assert found.lead == (
         f"The best setting is lr=0.1: best val loss = {np.mean(scores):.{places}f} ± "
-        f"{np.std(scores, ddof=1):.{places}f} (mean ± standard deviation over 3 seeds).",
+        f"{np.std(scores, ddof=1):.{places}f} (mean ± standard deviation over 3 seeds, each at its "
+        "best epoch).",
     )
     assert found.tied == ()
     assert found.doubts == (
@@ -119,7 +120,7 @@ def test_folds_and_splits_are_called_by_their_name_and_repeated_by_what_there_is
     shared = ["data=wine", "model=linear", *(["data.folds=5"] if word == "fold" else [])]
     found = advised(write_sweep(jobs, shared=shared))
     assert not any("seed" in sentence for sentence in found.sentences)
-    assert f"over 5 {word}s)" in found.lead[0]
+    assert f"over 5 {word}s, each at its best epoch)" in found.lead[0]
     assert found.doubts[0].endswith(f"(paired over 5 {word}s).")
     assert (word == "fold") == any("training rows in common" in told for told in found.doubts)
     (following,) = found.next_sweeps
