@@ -98,8 +98,8 @@ def _where(study: Study, lost: Sequence[Trial]) -> str:
             words.append(f"{short(key)} of {text(own[0])} or more")
         elif len(own) <= FEW:
             words.append(f"{short(key)}={' or '.join(map(text, own))}")
-    every = "with" if len(lost) == 1 else "all with"
-    return f", {every} {' and '.join(words)}" if words else ""
+    together = "with" if len(lost) == 1 else "all with"
+    return f", {together} {' and '.join(words)}" if words else ""
 
 
 def _risen(study: Study) -> list[str]:

@@ -137,7 +137,7 @@ def _best(best: Sequence[Grid], grids: Sequence[Grid]) -> str:
     measure = grids[0].measure
     if not best:
         return f"No setting kept all its trials, so none is marked as the best by {measure.label}."
-    told = []
+    told: list[str] = []
     for grid in best:
         column, row = grid.best or (0, 0)
         setting = grid.cells[column, row]
