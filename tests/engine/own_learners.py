@@ -26,6 +26,18 @@ class Plain(L.LightningModule):
         return loss
 
 
+class Shifts(Plain):
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return super().training_step((x + 0.5, y), batch_idx)
+
+
+class WritesIntoItsBatch(Plain):
+    def training_step(self, batch, batch_idx):
+        batch[0].add_(0.5)
+        return super().training_step(batch, batch_idx)
+
+
 class Whole(Plain):
     """With its own optimizer and schedule, and what has its place in Descent already."""
 

@@ -59,6 +59,12 @@ def test_its_steps_are_those_of_a_loop_written_by_hand(train_run) -> None:
         torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-7)
 
 
+def test_what_it_writes_into_a_batch_does_not_change_the_data(train_run) -> None:
+    given = (*IRIS, "data.batch_size=full", "test=false")
+    one, other = (train_run(*given, own(name)) for name in ("Shifts", "WritesIntoItsBatch"))
+    assert one.result()["metrics"] == other.result()["metrics"]
+
+
 def test_what_it_logs_becomes_columns_of_the_epochs(train_run) -> None:
     run = train_run(*IRIS, own("Plain"))
     first, second = rows(run)[-2:]

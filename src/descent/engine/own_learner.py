@@ -129,8 +129,11 @@ def describe(module: L.LightningModule, config: Mapping[str, Any]) -> list[str]:
 
 
 def step_result(module: L.LightningModule, step: str, batch: Any, number: int) -> Any:
-    """Return what a step of the user's does of a batch; it may leave the batch's number out."""
-    function = getattr(module, step)
+    """Return what a step of the user's does of a batch; it may leave the batch's number out.
+
+    It may write into the batch, which is a copy: the data are what they were.
+    """
+    function, batch = getattr(module, step), tuple(t.clone() for t in batch)
     takes_number = len(inspect.signature(function).parameters) > 1
     return function(batch, number) if takes_number else function(batch)
 
