@@ -93,6 +93,7 @@ ODD_TARGETS: tuple[Any, ...] = (
 # What report builds of a run of the digits: its data, and the model if it draws a surface.
 REFUSED = (
     r"asks to run|is damaged|does not fit|gives |is missing|no argument|not a config|lacks|not say"
+    r"|cannot be found"
 )
 
 
