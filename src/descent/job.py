@@ -157,5 +157,5 @@ def _check_unfinished(run: Run, result: Mapping[str, Any], config: Mapping[str, 
             f"{run.path} is finished ({result['reason']}); to go on, give it a larger "
             "stop.epochs or stop.steps."
         )
-    if not run.checkpoint_path(LAST).is_file():
+    if not os.path.lexists(run.checkpoint_path(LAST)):
         raise UserError(f"{run.path} kept no checkpoint to continue from.")

@@ -29,8 +29,8 @@ def multirun(directory: Path) -> None:
 if __name__ == "__main__":
     given = Path(sys.argv[1])
     try:
+        (multirun if given.name == "sweep" else run)(given)
         print(descent.runs(given.parent))
-        (run if (given / "config.yaml").is_file() else multirun)(given)
     except descent.DescentError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
