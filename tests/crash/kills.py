@@ -74,7 +74,7 @@ KINDS: dict[str, Callable[[int], list[int]]] = {
     "worker": workers,
     "server of workers": servers,
     "dashboard": lambda pid: [pid],
-    "dashboard's server": children,
+    "dashboard's server": lambda pid: children(pid)[:1],
 }
 DASHBOARDS = ("dashboard", "dashboard's server")
 
