@@ -150,7 +150,8 @@ def test_what_takes_its_steps_in_turn_says_why(optimizer: list[str], why: str | 
 
 # Where runs of a stack may differ; sections with all below them end in a dot.
 MAY_DIFFER = (
-    *("seed", "name", "optimized_metric", "picture", "sweep_dir", "after", "resume", "trust"),
+    *("seed", "name", "optimized_metric", "optimized_mode", "picture", "sweep_dir", "after"),
+    *("resume", "trust"),
     *("scheduler.", "penalty.", "clip.", "landscape.", "tuned.", "paths.", "lesson."),
     *("model.init", "model.start", "stop.loss", "callbacks.full_loss.target", "optimizer.lr"),
 )
