@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def main(rounds: int = 2) -> bool:
                       found[mlp, 64] / alone, STEPS_ALONE, "times"))  # fmt: skip
     rows = []
     for work in (mlp, linear):
-        hand = steepest(lambda epochs, work=work: _hand(work, epochs), work.epochs, rounds)
+        hand = steepest(partial(_hand, work), _first_try(work, 1), rounds)
         ours = found[work, 1]
         rows.append(
             [work.name, f"{hand * 1e6:.0f} us", f"{ours * 1e6:.0f} us", f"{ours / hand:.2f}"]
@@ -78,7 +79,13 @@ def run_step(work: Work, runs: int, rounds: int) -> float:
     def train(epochs: int) -> tuple[float, int]:
         return together({**config, "stop": {**config["stop"], "epochs": epochs}}, runs, data)
 
-    return steepest(train, max(1, work.epochs // math.isqrt(runs)), rounds)
+    return steepest(train, _first_try(work, runs), rounds)
+
+
+def _first_try(work: Work, runs: int) -> int:
+    """Return epochs whose steps alone take about half of what is to lie between two lengths."""
+    each, steps = kernel_seconds(replace(work, epochs=1), runs)[0], work.steps / work.epochs
+    return math.ceil(LEAST / (2 * each * runs * steps))
 
 
 def steepest(train: Callable[[int], tuple[float, int]], more: int, rounds: int) -> float:
@@ -92,10 +99,11 @@ def steepest(train: Callable[[int], tuple[float, int]], more: int, rounds: int) 
     slopes: list[float] = []
     while len(slopes) < rounds:
         (a, few), (b, many) = train(SHORT), train(SHORT + more)
-        if b - a >= LEAST or slopes:
+        enough = max(LEAST, a / 2)  # what is done once varies, too, and is long for many runs
+        if b - a >= enough or slopes:
             slopes.append((b - a) / (many - few))
         else:
-            more *= min(10, math.ceil(1.2 * LEAST / max(b - a, LEAST / 10)))
+            more *= min(10, math.ceil(1.2 * enough / max(b - a, enough / 10)))
     return statistics.median(slopes)
 
 
