@@ -156,8 +156,11 @@ def register_plugins(words: Sequence[str]) -> None:
 
 def _ours_last(plugins: Any) -> None:
     """Let `stack` and `grid` be ours: a renamed package beside this one calls its own so, too."""
-    for name in (LAUNCHER, SWEEPER):
-        if name in plugins.class_name_to_class:
+    from hydra.core.config_store import ConfigStore
+
+    for name, choice in ((LAUNCHER, "hydra/launcher/stack"), (SWEEPER, "hydra/sweeper/grid")):
+        known = name in plugins.class_name_to_class
+        if known and ConfigStore.instance().load(f"{choice}.yaml").node["_target_"] != name:
             sys.modules[name.rpartition(".")[0]].store()
 
 
