@@ -359,6 +359,16 @@ def test_a_run_ends_at_the_first_epoch_that_reaches_the_target_loss(train_run):
     assert result["ending"] == ending
 
 
+def test_a_run_that_begins_at_its_target_takes_no_step_and_tells_of_none(train_run):
+    run = train_run(*THREE, "stop.loss=20")  # the loss of the weight 0 is 56/3
+    result = run.result()
+    assert [result[key] for key in ("status", "step", "epoch", "samples")] == ["ok", 0, 0, 0]
+    assert result["metrics"] == {"train/full_loss": pytest.approx(56 / 3)}
+    assert result["weights"] == {"weight of x": 0.0}
+    assert len((run.path / "epochs.csv").read_text().splitlines()) == 2
+    assert len((run.path / "steps.csv").read_text().splitlines()) == 1
+
+
 def test_a_run_stops_early_when_validation_loss_stops_improving(train_run):
     run = train_run(
         "data=iris", "optimizer.lr=0.1", "callbacks=early_stopping", "stop.epochs=200",

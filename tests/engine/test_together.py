@@ -117,6 +117,15 @@ def hold_events_against(single: Path, other: Path) -> None:
             np.testing.assert_allclose([v for _, v in b], [v for _, v in a], rtol=1e-5, err_msg=tag)
 
 
+def test_a_run_that_begins_at_its_target_leaves_a_stack_at_once(
+    train_run: Train, tmp_path: Path
+) -> None:
+    runs = [train_run(*LINEAR, f"stop.loss={loss}") for loss in (1e9, 1e-9)]
+    assert [run.result()["step"] for run in runs] == [0, 5 * 18]
+    for single, other in zip(runs, stacked(runs, tmp_path), strict=True):
+        hold_runs_against(single, other)
+
+
 def test_runs_of_different_schedules_share_a_stack(train_run: Train, tmp_path: Path) -> None:
     each = ("constant", "cosine", "exponential", "plateau")
     typed = (*MLP, *EARLY)

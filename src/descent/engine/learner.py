@@ -205,9 +205,9 @@ class Learner(L.LightningModule):
         for run, state in enumerate(self.restored or ()):
             self.kernel.load_streams(run, state["descent"])
         self._tell("begin")
-        if self.restored is not None:  # some had ended: within an epoch, before that was looked at
-            go = self._end_half if self.steps_in_epoch else self._let_go
-            go(self._pending())
+        # some begin at their target, or had ended: within an epoch, before that was looked at
+        go = self._end_half if self.steps_in_epoch else self._let_go
+        go(self._pending())
         self.restored = None
         self.clock.start()
 
