@@ -65,12 +65,8 @@ from descent.records.trackers import store_of
 
 log = logging.getLogger(__name__)
 
-OURS = (
-    "threads",
-    "derivatives",
-    "compile",
-    "graphs",
-)  # options of the trainer that are not Lightning's
+# options of the trainer that are not Lightning's
+OURS = ("threads", "derivatives", "compile", "graphs")
 MOST_SHARES = 4  # classes whose share the data line shows
 
 

@@ -291,9 +291,8 @@ METRICS = {
 }
 SPLITS = ("train", "val", "test")
 
-OWN: dict[
-    str, Metric
-] = {}  # those that configs define by `_target_`, as the last one of a name did
+# those that configs define by `_target_`, as the last one of a name did
+OWN: dict[str, Metric] = {}
 
 
 def own_nodes(config: Mapping[str, Any]) -> dict[str, Any]:

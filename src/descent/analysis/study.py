@@ -92,7 +92,7 @@ class Found:
 
 def _recorded(sweep: Path) -> tuple[list[Found], list[str]]:
     """Return the jobs that left a record, by number, and sentences on the others."""
-    entries, results = read_jobs(sweep), job_results(sweep)
+    entries = read_jobs(sweep)
     listed, notes = any("overrides" in entry for entry in entries), []
     if listed:
         damaged = sum(damage is not None for _, damage in listed_jobs(sweep))
@@ -103,7 +103,7 @@ def _recorded(sweep: Path) -> tuple[list[Found], list[str]]:
         notes.append(f"{JOBS} is damaged: the jobs are those that left a directory.")
     jobs = [
         _found(job, result, sweep)
-        for job, result in results
+        for job, result in job_results(sweep, entries)
         if result["status"] not in TRAINED or "step" in result
     ]
     nothing = sorted({entry["number"] for entry in entries} - {one.number for one in jobs})

@@ -73,10 +73,18 @@ def job_directories(sweep: Path) -> list[Path]:
     return [sweep / job["directory"] for job in read_jobs(sweep)]
 
 
-def job_results(sweep: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return each job of a multirun with its result, by number."""
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for job in read_jobs(sweep):
+JobResult = tuple[dict[str, Any], dict[str, Any]]  # a job as listed, and its result
+
+
+def job_results(sweep: Path, jobs: Sequence[dict[str, Any]] | None = None) -> list[JobResult]:
+    """Return each job of a multirun with its result, by number.
+
+    Args:
+        sweep: the multirun's directory.
+        jobs: of `read_jobs`, where they have been read.
+    """
+    found: list[JobResult] = []
+    for job in read_jobs(sweep) if jobs is None else jobs:
         try:
             result = Run(sweep / job["directory"]).result()
         except UserError:  # a job that was never begun, was refused, or whose worker died
@@ -88,14 +96,18 @@ def job_results(sweep: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     return found
 
 
-def compare(sweep: Path) -> list[dict[str, Any]]:
+def compare(sweep: Path, found: Sequence[JobResult] | None = None) -> list[dict[str, Any]]:
     """Return one row a job: its overrides, its result, its directory.
 
     Columns are the overrides that differ between jobs, `seed`, then `status`, `reason`, `step`,
     `samples`, `seconds`, `seconds_to_target`, `predicts_only`, final metrics, the best epoch's as
     `best/...`, weights of small models, and at last `directory`.
+
+    Args:
+        sweep: the multirun's directory.
+        found: of `job_results`, where they have been read.
     """
-    found = job_results(sweep)
+    found = job_results(sweep) if found is None else found
     typed = [_values(result) for _, result in found]
     keys = dict.fromkeys(key for overrides in typed for key in overrides)
     swept = [key for key in keys if len({overrides.get(key) for overrides in typed}) > 1]

@@ -47,11 +47,12 @@ def conclude(config: DictConfig, quiet: bool = False) -> bool:
     from descent.analysis.summary import print_summary
 
     sweep = from_here(Path(config.hydra.sweep.dir))
-    rows = compare(sweep) if sweep.is_dir() else []
+    found = job_results(sweep) if sweep.is_dir() else []
+    rows = compare(sweep, found)
     if not rows:
         return False
     table = write_comparison(sweep, rows)
-    document.add_multirun(sweep, table, job_results(sweep))
+    document.add_multirun(sweep, table, found)
     if not quiet:
         print_summary(sweep, rows, str(config.optimized_metric))
     more = len(rows) > 1 and any(row["step"] for row in rows)
